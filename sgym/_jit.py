@@ -1,0 +1,56 @@
+"""The only module that imports numba: one decorator, so that every kernel is compiled alike.
+
+`error_model="numpy"` because a kernel never raises; `cache=True` because compiling everything takes
+tens of seconds and loading it a fraction of one; `nogil=True` so that threads can share a machine.
+Numba does not see edits in an imported file, so a development checkout keys the cache directory by a
+digest of the sources (`cache_directory`); an installed copy never changes and uses one directory.
+"""
+
+import hashlib
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+def cache_directory() -> Path:
+    """Directory for compiled kernels: one per content of the package and numba settings."""
+    package = Path(__file__).parent
+    digest = hashlib.sha256(sys.version.encode())
+    for source in sorted(package.rglob("*.py")):
+        digest.update(source.read_bytes())
+    for name in sorted(os.environ):
+        if name.startswith("NUMBA_") and name != "NUMBA_CACHE_DIR":
+            digest.update(f"{name}={os.environ[name]}".encode())
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    for root in (Path(base), Path(tempfile.gettempdir())):
+        folder = root / "sgym" / "kernels" / digest.hexdigest()[:16]
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            continue
+        if os.access(folder, os.W_OK):
+            return folder
+    return package / "__pycache__"
+
+
+os.environ.setdefault("NUMBA_CACHE_DIR", str(cache_directory()))
+
+import numba  # noqa: E402  (the cache directory must be set first)
+
+
+def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile `function` with the options that all of sgym shares."""
+    return numba.njit(cache=True, nogil=True, error_model="numpy")(function)
+
+
+def python_version(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The uncompiled function behind a kernel (kernels that it calls stay compiled)."""
+    return getattr(function, "py_func", function)
+
+
+def is_compiling() -> bool:
+    """Whether kernels are compiled in this process (NUMBA_DISABLE_JIT=1 switches it off)."""
+    return not numba.config.DISABLE_JIT

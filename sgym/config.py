@@ -1,0 +1,438 @@
+"""A scenario: everything about a simulation that a YAML file can say, with units, defaults and rules.
+
+The engine's names are vLLM's own. `load_scenario` finds a scenario by name, path or dict, applies
+dotted overrides and explains what is wrong with a bad one.
+"""
+
+import difflib
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from sgym.errors import ScenarioError
+
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
+Size = Annotated[int, Field(ge=0, le=2**31 - 1)]
+Share = Annotated[float, Field(gt=0, le=1)]
+
+
+class Model(BaseModel):
+    """Base of all sections: immutable, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Cluster(Model):
+    """The machines: equal colocated instances behind a router."""
+
+    instances: Annotated[int, Field(ge=1, le=4096)] = Field(1, description="serving engines")
+    gpu: str = Field("A100-80GB", description="GPU of an instance, as in `sgym list profiles`")
+    model: str = Field("Llama-3.1-8B", description="model served, as in `sgym list profiles`")
+    tp: Annotated[int, Field(ge=1, le=8)] = Field(1, description="GPUs of an instance (tensor parallel)")
+    router: str = Field("round_robin", description="which instance takes an arrival")
+
+
+class Engine(Model):
+    """Limits of one engine, under vLLM's argument names."""
+
+    former: Literal["vllm_v1", "vllm_v0", "sarathi", "orca"] = Field(
+        "vllm_v1", description="the engine whose batch forming is simulated"
+    )
+    max_num_seqs: Annotated[int, Field(ge=1, le=8192)] = Field(256, description="running requests")
+    max_num_batched_tokens: Annotated[int, Field(ge=1, le=2**20)] = Field(
+        2048, description="tokens per iteration; `chunk_size` for sarathi"
+    )
+    max_model_len: Count = Field(16384, description="tokens of prompt and output together")
+    block_size: Annotated[int, Field(ge=1, le=1024)] = Field(16, description="tokens per KV block")
+    num_gpu_blocks: Annotated[int, Field(ge=2, le=2**30)] | None = Field(
+        None, description="KV blocks with vLLM's null block; none = from GPU and model"
+    )
+    gpu_memory_utilization: Share = Field(0.9, description="share of GPU memory that the engine takes")
+    watermark: Annotated[float, Field(ge=0, lt=1)] | None = Field(
+        None, description="share of blocks kept free at admission; none = 0 (vllm_v1, orca) or 0.01"
+    )
+    long_prefill_token_threshold: Size = Field(
+        0, description="most prefill tokens of one request per iteration, 0 = no limit"
+    )
+    enable_chunked_prefill: bool = Field(True, description="split prompts (vllm_v1 and vllm_v0)")
+    scheduler_reserve_full_isl: bool = Field(
+        True, description="vllm_v1: admit only if the whole known sequence fits (0.33; not in 0.11)"
+    )
+    scheduling_policy: Literal["fcfs", "priority"] = Field(
+        "fcfs", description="priority: order and victims by request priority"
+    )
+    orca_reserve: Literal["max_len", "pow2", "oracle"] = Field(
+        "max_len", description="KV that orca reserves: max_model_len, next power of 2, or the truth"
+    )
+
+
+class Linear(Model):
+    """seconds = iteration + prefill_token*P + decode_seq*D + context_token*KV, KV entries after it."""
+
+    iteration: Seconds = Field(description="seconds per iteration")
+    prefill_token: Seconds = Field(0.0, description="seconds per prefill token")
+    decode_seq: Seconds = Field(0.0, description="seconds per decoding sequence")
+    context_token: Seconds = Field(0.0, description="seconds per KV entry of the batch")
+
+
+class Latency(Model):
+    """How long an iteration takes: a measured profile or a line."""
+
+    profile: str | None = Field(
+        None, description="name or path of a profile; none = the one of cluster.gpu, model and tp"
+    )
+    linear: Linear | None = Field(None, description="a line instead of a profile")
+    overhead: Seconds | None = Field(
+        None, description="seconds of CPU work per iteration; none = the profile's fitted value"
+    )
+    noise: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.0, description="standard deviation of the log of a random factor on every iteration"
+    )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "Latency":
+        if self.linear is not None and (self.profile is not None or self.overhead is not None):
+            raise ValueError("`linear` replaces a profile: leave out `profile` and `overhead`")
+        return self
+
+
+class Lengths(Model):
+    """Where prompt and output lengths come from; several components make a mixture."""
+
+    dataset: str | None = Field(None, description="fitted lengths, as in `sgym list datasets`")
+    prompt: Count | None = Field(None, description="fixed or median prompt length in tokens")
+    output: Count | None = Field(None, description="fixed or median output length in tokens")
+    prompt_sigma: Annotated[float, Field(ge=0, le=4)] = Field(
+        0.0, description="lognormal: standard deviation of the log of the prompt length"
+    )
+    output_sigma: Annotated[float, Field(ge=0, le=4)] = Field(0.0, description="same for the output")
+    share: Share = Field(1.0, description="part of the requests; shares are normalised")
+    user_class: str | None = Field(None, description="class of users of this component")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "Lengths":
+        fixed = self.prompt is not None and self.output is not None
+        if (self.dataset is not None) == fixed or (
+            self.dataset is not None and (self.prompt is not None or self.output is not None)
+        ):
+            raise ValueError("give either `dataset`, or both `prompt` and `output`")
+        return self
+
+
+class Arrivals(Model):
+    """When requests come. `workload.rate` is always the mean rate."""
+
+    process: Literal["poisson", "gamma", "constant", "mmpp", "piecewise", "diurnal"] = Field(
+        "poisson", description="the arrival process"
+    )
+    cv: Positive = Field(1.0, description="gamma: coefficient of variation of the gaps")
+    levels: tuple[Seconds, ...] = Field(
+        (0.5, 2.0), description="mmpp and piecewise: rates relative to each other"
+    )
+    durations: tuple[Positive, ...] = Field(
+        (60.0, 20.0), description="seconds in each level (mmpp: mean; piecewise: exact, repeated)"
+    )
+    period: Positive = Field(86400.0, description="diurnal: seconds of one cycle")
+    amplitude: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.5, description="diurnal: swing around the mean, relative to it"
+    )
+    phase: float = Field(0.0, description="diurnal: seconds by which the window starts into the cycle")
+
+    @model_validator(mode="after")
+    def _levels_match(self) -> "Arrivals":
+        if self.process in ("mmpp", "piecewise"):
+            if len(self.levels) != len(self.durations) or len(self.levels) < 1:
+                raise ValueError("`levels` and `durations` must have the same length, at least 1")
+            if not sum(self.levels) > 0:
+                raise ValueError("at least one of `levels` must be above 0")
+        return self
+
+
+class Prediction(Model):
+    """What a length predictor tells policies that ask for it (sjf, srpt)."""
+
+    kind: Literal["none", "oracle", "noisy", "bucket"] = Field("none", description="kind of predictor")
+    sigma: Annotated[float, Field(ge=0, le=4)] = Field(
+        0.5, description="noisy: standard deviation of the log of a factor on the true length"
+    )
+    buckets: tuple[Count, ...] = Field(
+        (32, 128, 512, 2048), description="bucket: upper bounds in tokens; the bound is predicted"
+    )
+
+
+class Workload(Model):
+    """The requests: a trace, or generated arrivals and lengths."""
+
+    rate: Positive | None = Field(
+        None, description="mean requests per second; a trace is sped up or slowed down to it"
+    )
+    num_requests: Count | None = Field(None, description="at most that many requests")
+    lengths: tuple[Lengths, ...] = Field(
+        (Lengths(dataset="sharegpt"),), description="components of the length distribution"
+    )
+    arrivals: Arrivals = Arrivals()
+    prediction: Prediction = Prediction()
+    trace: str | None = Field(None, description="file or name of a trace; replaces lengths, arrivals")
+    format: str = Field("auto", description="format of the trace, as in `sgym traces formats`")
+    time_unit: Literal["auto", "s", "ms", "us", "ns", "datetime"] = Field(
+        "auto", description="unit of the trace's time stamps"
+    )
+    window: tuple[Seconds, Positive] | None = Field(
+        None, description="part of the trace, in its own seconds from its first row: [from, to]"
+    )
+    random_window: bool = Field(
+        True, description="each seed starts at another place of the trace (false: at `window`)"
+    )
+    rate_scale: Positive = Field(1.0, description="factor on the trace's rate, if `rate` is not given")
+    zero_output: Literal["drop", "clip1", "flag"] = Field(
+        "drop", description="rows without output: leave out, count as 1 token, or refuse the file"
+    )
+    tie_jitter: Literal["auto", "none", "uniform"] = Field(
+        "auto", description="spread equal time stamps over the trace's time step"
+    )
+    max_prompt: Count | None = Field(None, description="drop requests with a longer prompt")
+    max_output: Count | None = Field(None, description="cut longer outputs to this")
+
+    @model_validator(mode="after")
+    def _rate_or_trace(self) -> "Workload":
+        if self.trace is None and self.rate is None:
+            raise ValueError("give `rate` (requests per second), or a `trace`")
+        if self.window is not None and self.window[1] <= self.window[0]:
+            raise ValueError(f"`window` must end after it starts, got {list(self.window)}")
+        return self
+
+
+class UserClass(Model):
+    """Users who read alike: their token SLO and what they are worth."""
+
+    name: str = Field("default", description="for tables")
+    share: Share = Field(1.0, description="part of the requests; shares are normalised")
+    token_time: Positive = Field(0.2, description="V: seconds per token that the reader reads")
+    first_delay: Seconds = Field(0.0, description="D0: seconds granted before the first token")
+    first_delay_per_prompt_token: Seconds = Field(0.0, description="seconds added to D0 per token")
+    alpha: Annotated[float, Field(ge=0)] = Field(
+        2.5, description="tokens lost per second of idle latency"
+    )
+    weight: Positive = Field(1.0, description="worth of a token of this class")
+    priority: int = Field(0, description="engine priority of its requests, lower first")
+
+
+class Slo(Model):
+    """The metric: METRIC.md's choices; conventional thresholds are for reported columns only."""
+
+    classes: tuple[UserClass, ...] = Field((UserClass(),), min_length=1)
+    origin: Literal["commit", "first_token"] = Field(
+        "commit", description="deadlines count from the arrival or from the first token"
+    )
+    penalty: Literal["identity", "capped", "quadratic"] = Field("identity", description="f")
+    penalty_cap: Positive = Field(10.0, description="capped: seconds beyond which nothing more is lost")
+    scale_by_tokens: bool = Field(False, description="multiply f by the tokens delivered")
+    clamp: bool = Field(True, description="idle latency is at least 0 (false: raw, may be negative)")
+    reward: Literal["smooth_goodput", "goodput", "throughput", "qoe"] = Field(
+        "smooth_goodput", description="whose change is the reward of a step"
+    )
+    ttft: Positive = Field(2.0, description="seconds, for the column `attainment_ttft_tbt`")
+    tbt: Positive = Field(0.2, description="seconds between tokens, same column")
+    tpot: Positive = Field(0.1, description="seconds per output token, `attainment_ttft_tpot`")
+    e2e: Positive = Field(60.0, description="seconds, for the column `attainment_e2e`")
+
+    @model_validator(mode="after")
+    def _unique_names(self) -> "Slo":
+        names = [user.name for user in self.classes]
+        if len(set(names)) != len(names):
+            raise ValueError(f"class names must differ, got {names}")
+        return self
+
+
+class Episode(Model):
+    """The window that is simulated."""
+
+    duration: Positive = Field(300.0, description="seconds: the horizon H")
+    warm_start: Seconds = Field(
+        0.0, description="seconds simulated under the default policy before the window starts"
+    )
+
+
+class Policy(Model):
+    """The policy that decides what the caller does not, and its parameters."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+    name: str = Field("vllm", description="as in `sgym list policies`")
+
+
+class Scenario(Model):
+    """One simulation, complete. `name` and `description` are for tables."""
+
+    name: str = Field("unnamed", description="for tables and file names")
+    description: str = Field("", description="one sentence")
+    cluster: Cluster = Cluster()
+    engine: Engine = Engine()
+    latency: Latency = Latency()
+    workload: Workload
+    slo: Slo = Slo()
+    episode: Episode = Episode()
+    policy: Policy = Policy()
+
+    @model_validator(mode="after")
+    def _classes_exist(self) -> "Scenario":
+        known = [user.name for user in self.slo.classes]
+        for index, component in enumerate(self.workload.lengths):
+            if component.user_class is not None and component.user_class not in known:
+                raise ValueError(
+                    f"workload.lengths.{index}.user_class is {component.user_class!r}, "
+                    f"but slo.classes has {known}"
+                )
+        return self
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "paper_v2": {"classes": [{"token_time": 0.2, "alpha": 2.5}]},
+    "paper_v1": {"classes": [{"token_time": 0.05, "alpha": 2.5}], "origin": "first_token"},
+    "fast_reader": {"classes": [{"token_time": 1 / 30, "alpha": 2.5}]},
+    "chat": {"classes": [{"token_time": 0.1, "first_delay": 1.0, "alpha": 2.5}]},
+    "mixed": {
+        "classes": [
+            {"name": "reader", "share": 0.6, "token_time": 0.2, "alpha": 2.5},
+            {"name": "agent", "share": 0.3, "token_time": 1 / 30, "alpha": 2.5, "weight": 2.0},
+            {"name": "batch", "share": 0.1, "token_time": 0.5, "first_delay": 30.0, "alpha": 0.5},
+        ]
+    },
+}
+"""Metrics by name: `slo: paper_v2` in a scenario stands for this section."""
+
+
+def builtin_scenarios() -> dict[str, Path]:
+    """Scenarios that come with sgym: name -> file."""
+    here = Path(__file__).parent
+    for folder in (here / "envs_configs", here.parent / "envs_configs"):
+        if folder.is_dir():
+            return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    return {}
+
+
+def load_scenario(
+    source: "str | Path | Mapping[str, Any] | Scenario", overrides: Mapping[str, Any] | None = None
+) -> Scenario:
+    """Read and check a scenario.
+
+    Args:
+        source: name of a shipped scenario, path of a YAML file, a dict, or a Scenario.
+        overrides: dotted names to values, such as `{"workload.rate": 6.0}`.
+
+    Raises:
+        ScenarioError: unknown name, broken YAML, unknown key or bad value; says where and why.
+    """
+    if isinstance(source, Scenario):
+        data, label = source.model_dump(mode="json", exclude_unset=True), source.name
+    elif isinstance(source, Mapping):
+        data, label = dict(source), "scenario"
+    else:
+        data, label = _read(str(source))
+    for dotted, value in (overrides or {}).items():
+        data = _replace(data, dotted.split("."), value, dotted)
+    if isinstance(data.get("slo"), str):
+        data["slo"] = _preset(data["slo"])
+    try:
+        return Scenario.model_validate(data)
+    except ValidationError as error:
+        raise ScenarioError(explain(error, label)) from None
+
+
+def _read(source: str) -> tuple[dict[str, Any], str]:
+    known = builtin_scenarios()
+    path = known.get(source, Path(source))
+    if not path.is_file():
+        hint = difflib.get_close_matches(source, known, n=1)
+        raise ScenarioError(
+            f"no scenario {source!r}: neither a file nor one of {', '.join(known)}"
+            + (f". Did you mean {hint[0]!r}?" if hint else "")
+        )
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ScenarioError(f"{path.name} is not valid YAML: {error}") from None
+    if not isinstance(data, dict):
+        raise ScenarioError(f"{path.name} must hold a mapping of sections, got {type(data).__name__}")
+    data.setdefault("name", path.stem)
+    return data, path.name
+
+
+def _preset(name: str) -> dict[str, Any]:
+    if name not in PRESETS:
+        raise ScenarioError(f"slo: no preset {name!r}; known: {', '.join(PRESETS)}")
+    return PRESETS[name]
+
+
+def _replace(data: Any, names: list[str], value: Any, dotted: str) -> Any:
+    """`data` with one nested value replaced, nothing shared with the original."""
+    head, rest = names[0], names[1:]
+    if isinstance(data, (list, tuple)):
+        if not head.isdigit() or int(head) >= len(data):
+            raise ScenarioError(f"override {dotted!r}: {head!r} is no index into {len(data)} items")
+        items = list(data)
+        items[int(head)] = _replace(items[int(head)], rest, value, dotted) if rest else value
+        return items
+    if isinstance(data, str) and data in PRESETS:
+        data = PRESETS[data]
+    if data is None:
+        data = {}
+    if not isinstance(data, Mapping):
+        raise ScenarioError(f"override {dotted!r}: {head!r} lies below a plain value, {data!r}")
+    result = dict(data)
+    result[head] = _replace(result.get(head), rest, value, dotted) if rest else value
+    return result
+
+
+def explain(error: ValidationError, label: str) -> str:
+    """One line per problem: where, which value, which rule, and the nearest known key."""
+    lines = []
+    for problem in error.errors():
+        where = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            known = _fields_at(problem["loc"][:-1])
+            near = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            lines.append(f"{where} is no known key; known: {', '.join(known)}.{hint}")
+        elif problem["type"] == "missing":
+            lines.append(f"{where} is required")
+        else:
+            rule = problem["msg"].removeprefix("Value error, ")
+            value = problem.get("input")
+            shown = "" if isinstance(value, (dict, Mapping, Model)) else f", got {value!r}"
+            lines.append(f"{where}: {rule}{shown}" if where else rule)
+    return f"{label}: " + "; ".join(lines)
+
+
+def _fields_at(location: tuple[int | str, ...]) -> list[str]:
+    model: Any = Scenario
+    for part in location:
+        if isinstance(part, int):
+            continue
+        field = model.model_fields.get(part)
+        if field is None:
+            return []
+        model = _model_in(field.annotation) or model
+    return list(model.model_fields)
+
+
+def _model_in(annotation: Any) -> Any:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for inner in getattr(annotation, "__args__", ()):
+        found = _model_in(inner)
+        if found is not None:
+            return found
+    return None
+
+
+def finite(value: float, name: str) -> float:
+    """`value`, or a ScenarioError that names it if it is NaN or infinite."""
+    if not math.isfinite(value):
+        raise ScenarioError(f"{name} must be finite, got {value}")
+    return value

@@ -1,0 +1,313 @@
+"""The state of a simulated cluster as structured arrays: every field once, with its unit.
+
+Glossary. A *request* has a prompt and will produce `output` tokens. *Prefill* computes the KV entries
+of its known tokens, possibly in *chunks*; every later step is a *decode* of one token. `known` =
+prompt + generated; `computed` of these have their KV in memory, held in *blocks*. One *iteration* of
+an instance runs a *batch*. *Due* is when a reader needs the next token, *lateness* how long the
+reader has waited for an overdue one, *dry* a reader who waits right now.
+Indexes are -1 where there is none. Times are seconds since the start of the window.
+"""
+
+from enum import IntEnum
+from typing import NamedTuple
+
+import numpy as np
+
+NONE = -1
+NEVER = 1e300  # seconds; a time that does not come
+
+
+class Phase(IntEnum):
+    """Where a request is in its life."""
+
+    PENDING = 0  # has not arrived
+    WAITING = 1
+    RUNNING = 2
+    FINISHED = 3
+    REJECTED = 4  # by a policy
+    REFUSED = 5  # by the engine: could never fit
+
+
+PENDING, WAITING, RUNNING, FINISHED, REJECTED, REFUSED = (int(phase) for phase in Phase)
+
+
+class Decision(IntEnum):
+    """What `advance` stopped for."""
+
+    DONE = 0  # the horizon is reached or all work is done
+    ROUTE = 1  # which instance takes `cluster.request`?
+    SCHEDULE = 2  # how does `cluster.instance` form its next batch?
+    LOG_FULL = 3  # no decision: the caller must enlarge a log and call again
+
+
+DONE, ROUTE, SCHEDULE, LOG_FULL = (int(decision) for decision in Decision)
+
+
+class Former(IntEnum):
+    """Which engine forms the batch."""
+
+    VLLM_V1 = 0
+    VLLM_V0 = 1
+    SARATHI = 2
+    ORCA = 3
+
+
+class Penalty(IntEnum):
+    """The form f of the benefit n - alpha * f(lateness)."""
+
+    IDENTITY = 0  # f(l) = l
+    CAPPED = 1  # f(l) = min(l, cap)
+    QUADRATIC = 2  # f(l) = l * l
+
+
+class RewardKind(IntEnum):
+    """Whose change is the reward of a step."""
+
+    SMOOTH_GOODPUT = 0
+    GOODPUT = 1
+    THROUGHPUT = 2
+    QOE = 3
+
+
+# One request of a workload, before it is simulated. Sorted by arrival.
+ARRIVAL = np.dtype(
+    [
+        ("arrival", np.float64),  # seconds
+        ("prompt", np.int32),  # tokens
+        ("output", np.int32),  # tokens; the true length, unknown to a fair policy
+        ("predicted", np.float32),  # tokens; what a length predictor says, NaN = no prediction
+        ("priority", np.int32),  # lower is served first (vLLM's convention)
+        ("tenant", np.int32),  # for fairness between clients
+        ("user_class", np.int32),  # index into the scenario's classes of users
+    ]
+)
+
+REQUEST = np.dtype(
+    [
+        # --- where it is ---
+        ("phase", np.int32),  # Phase
+        ("instance", np.int32),
+        ("prompt", np.int32),  # tokens
+        ("output", np.int32),  # tokens
+        ("generated", np.int32),  # tokens delivered so far
+        ("computed", np.int32),  # tokens whose KV is in memory
+        ("scheduled", np.int32),  # tokens in the iteration under way
+        ("blocks", np.int32),  # KV blocks held
+        # --- what the reader experiences ---
+        ("due", np.float64),  # seconds; when the next token is due
+        ("lateness", np.float64),  # seconds; worst over the delivered tokens
+        ("token_time", np.float64),  # seconds per token: V of the metric
+        ("last_token", np.float64),  # seconds; delivery of the newest token
+        ("late_sum", np.float64),  # seconds; sum of lateness over delivered tokens (QoE)
+        ("longest_gap", np.float64),  # seconds; longest time between two tokens
+        ("weight", np.float64),  # value of a token
+        ("alpha", np.float64),  # tokens lost per second of lateness, times weight
+        ("dry", np.int32),  # Dry: FRESH, TRACKED (in the dry heap), ACCRUING, SETTLED
+        # --- order ---
+        ("preempt", np.int32),  # 1: preempt before the next batch
+        ("held", np.int32),  # 1: preempted by a policy, held until the next decision
+        ("left", np.int32),  # tree of waiting requests: request
+        ("right", np.int32),  # request
+        ("parent", np.int32),  # request
+        ("rank", np.int64),  # order among equal scores
+        ("waiting_score", np.float64),  # Steering
+        ("running_score", np.float64),  # Steering
+        # --- its life ---
+        ("arrival", np.float64),  # seconds
+        ("first_delay", np.float64),  # seconds: D0 of the metric
+        ("first_scheduled", np.float64),  # seconds; NaN before
+        ("first_token", np.float64),  # seconds; NaN before
+        ("finish", np.float64),  # seconds; NaN before
+        ("predicted", np.float32),  # tokens; NaN = no prediction
+        ("priority", np.int32),
+        ("tenant", np.int32),
+        ("user_class", np.int32),
+        ("preemptions", np.int32),
+        ("recomputed", np.int32),  # tokens whose KV was computed more than once
+    ],
+    align=True,
+)
+
+# Limits of one engine; constant during an episode. One row per instance.
+ENGINE = np.dtype(
+    [
+        ("former", np.int32),  # Former
+        ("max_num_seqs", np.int32),
+        ("max_num_batched_tokens", np.int32),
+        ("max_model_len", np.int32),  # tokens
+        ("block_size", np.int32),  # tokens
+        ("num_blocks", np.int32),  # usable KV blocks, without vLLM's null block
+        ("watermark_blocks", np.int32),
+        ("long_prefill_token_threshold", np.int32),  # tokens; 0 = none
+        ("chunked_prefill", np.int32),  # 0 or 1
+        ("reserve_full_isl", np.int32),  # 0 or 1
+        ("by_priority", np.int32),  # 0 fcfs, 1 priority
+        ("orca_reserve", np.int32),  # 0 max_model_len, 1 and 2 see config.Engine.orca_reserve
+        ("latency", np.int32),  # row of LATENCY
+    ]
+)
+
+INSTANCE = np.dtype(
+    [
+        # --- Steering in force ---
+        ("token_budget", np.int32),  # tokens per iteration
+        ("active_cap", np.int32),  # running requests
+        ("chunk_cap", np.int32),  # prefill tokens of one request per iteration; 0 = none
+        ("reserve", np.int32),  # KV blocks that admission leaves free
+        ("hold_prefill", np.int32),  # 0 or 1
+        # --- state ---
+        ("busy", np.int32),  # 1 while an iteration is under way
+        ("asked", np.int32),  # 1 while a SCHEDULE event is in the queue
+        ("num_running", np.int32),
+        ("num_waiting", np.int32),  # held ones included
+        ("num_scored", np.int32),  # waiting requests with a score other than 0
+        ("waiting_root", np.int32),  # request
+        ("free_blocks", np.int32),
+        ("prefill_backlog", np.int32),  # 1: the last unheld pass left prefill work behind
+        ("front_rank", np.int64),
+        ("back_rank", np.int64),
+        ("waiting_tokens", np.int64),  # tokens to prefill, over the waiting requests
+        # --- iteration under way ---
+        ("start", np.float64),  # seconds
+        ("duration", np.float64),  # seconds
+        ("prefill_tokens", np.int32),
+        ("decode_seqs", np.int32),
+        ("kv_tokens", np.int64),  # KV entries read, over the batch, after this iteration
+        # --- sums over the episode ---
+        ("iterations", np.int64),
+        ("preemptions", np.int64),
+        ("batched_tokens", np.int64),
+        ("busy_time", np.float64),  # seconds
+        ("block_time", np.float64),  # used blocks times seconds
+        ("running_time", np.float64),  # running requests times seconds
+        ("sums_since", np.float64),  # seconds; up to when the three sums above are complete
+    ],
+    align=True,
+)
+
+GAP_BINS = 1664  # log-spaced bins of 1 % for times between tokens
+GAP_MIN = 1e-4  # seconds; lower end of the first bin
+GAP_RATIO = 1.01
+
+CLUSTER = np.dtype(
+    [
+        ("clock", np.float64),  # seconds
+        ("horizon", np.float64),  # seconds
+        ("decision", np.int32),  # Decision
+        ("instance", np.int32),  # the one that asks
+        ("request", np.int32),  # the one to be routed
+        ("num_requests", np.int32),
+        ("num_instances", np.int32),
+        ("next_arrival", np.int32),  # request
+        ("num_unfinished", np.int32),  # requests that still need service, those to come included
+        ("num_events", np.int32),  # entries of the event heap
+        ("num_dry", np.int32),  # entries of the dry heap
+        ("noise_counter", np.uint64),  # SplitMix64
+        ("router_counter", np.uint64),  # SplitMix64
+        ("policy_counter", np.uint64),  # SplitMix64
+        # --- metric ---
+        ("track", np.int32),  # 1: keep B current (needed for rewards), 0: only per request
+        ("penalty", np.int32),  # Penalty
+        ("penalty_cap", np.float64),  # seconds
+        ("scale_by_tokens", np.int32),  # 1: f is multiplied by the tokens delivered
+        ("from_first_token", np.int32),  # 1: deadlines count from the first token
+        ("clamp", np.int32),  # 1: lateness is at least 0
+        ("reward_kind", np.int32),  # RewardKind
+        ("earned", np.float64),  # weighted tokens delivered
+        ("settled", np.float64),  # penalty of requests that are not accruing
+        ("accruing", np.int64),  # number of dry requests whose penalty grows
+        ("dry_w", np.float64),  # sums over these of w, w*c and w*c*c, c = due
+        ("dry_wc", np.float64),
+        ("dry_wcc", np.float64),
+        ("kept", np.float64),  # weighted tokens of finished requests that were never late
+        ("qoe", np.float64),  # sum of the QoE of finished requests
+        # --- counts ---
+        ("iterations", np.int64),
+        ("num_tokens_logged", np.int64),
+        ("num_iterations_logged", np.int64),
+        ("num_batches_logged", np.int64),
+        ("last_gap", np.float64),  # seconds; the newest gap and its bin, so that equal gaps cost one
+        ("last_bin", np.int32),
+        ("gaps", np.int64, (GAP_BINS,)),  # histogram of the times between tokens
+    ],
+    align=True,
+)
+
+# An entry of a binary heap, ordered by (time, kind, index).
+EVENT = np.dtype([("time", np.float64), ("kind", np.int32), ("index", np.int32)])
+
+CURVE = 128  # points of a one-dimensional table
+GRID = 32  # points per axis of a two-dimensional table
+
+# How long an iteration takes: a linear part plus measured tables. Unused points repeat the last one.
+LATENCY = np.dtype(
+    [
+        ("base", np.float64),  # seconds per iteration
+        ("per_prefill_token", np.float64),  # seconds
+        ("per_decode_seq", np.float64),  # seconds
+        ("per_kv_token", np.float64),  # seconds per KV entry read
+        ("noise", np.float64),  # standard deviation of the logarithm of a multiplicative factor
+        ("num_tokens", np.int32),  # points in use of the next two
+        ("tokens", np.float64, (CURVE,)),  # tokens in the batch
+        ("tokens_time", np.float64, (CURVE,)),  # seconds: GEMMs, norms, all-reduce
+        ("num_seqs", np.int32),
+        ("seqs", np.float64, (CURVE,)),  # sequences that sample a token
+        ("seqs_time", np.float64, (CURVE,)),  # seconds: lm_head, sampler
+        ("num_chunks", np.int32),
+        ("num_prefixes", np.int32),
+        ("chunk", np.float64, (GRID,)),  # prefill tokens of one request
+        ("prefix", np.float64, (GRID,)),  # its KV entries before
+        ("prefill_time", np.float64, (GRID, GRID)),  # seconds: attention of the chunk, [chunk, prefix]
+        ("num_batches", np.int32),
+        ("num_contexts", np.int32),
+        ("batch", np.float64, (GRID,)),  # decoding sequences
+        ("context", np.float64, (GRID,)),  # their mean KV entries
+        ("decode_time", np.float64, (GRID, GRID)),  # seconds: attention, [batch, context]
+    ],
+    align=True,
+)
+
+# --- optional logs -------------------------------------------------------------------------------
+TOKEN = np.dtype([("request", np.int32), ("index", np.int32), ("time", np.float64)])  # seconds
+
+ITERATION = np.dtype(
+    [
+        ("instance", np.int32),
+        ("prefill_tokens", np.int32),
+        ("decode_seqs", np.int32),
+        ("num_running", np.int32),
+        ("num_waiting", np.int32),
+        ("free_blocks", np.int32),
+        ("kv_tokens", np.int64),
+        ("start", np.float64),  # seconds
+        ("duration", np.float64),  # seconds
+    ],
+    align=True,
+)
+
+# One request in one iteration; tokens = 0 marks a victim of preemption.
+BATCHED = np.dtype(
+    [
+        ("iteration", np.int64),
+        ("request", np.int32),
+        ("tokens", np.int32),
+        ("computed", np.int32),  # KV entries before
+    ],
+    align=True,
+)
+
+
+class State(NamedTuple):
+    """Everything that changes during an episode; copying the arrays copies the simulation."""
+
+    requests: np.ndarray  # REQUEST (num_requests,), sorted by arrival
+    engines: np.ndarray  # ENGINE (num_instances,)
+    instances: np.ndarray  # INSTANCE (num_instances,)
+    cluster: np.ndarray  # CLUSTER (1,)
+    running: np.ndarray  # int32 (num_instances, most max_num_seqs): requests, in budget order
+    events: np.ndarray  # EVENT heap
+    dry: np.ndarray  # EVENT heap of requests by the time they run dry
+    latency: np.ndarray  # LATENCY (number of profiles,)
+    tokens: np.ndarray  # TOKEN log; empty = not logged
+    iterations: np.ndarray  # ITERATION log; empty = not logged
+    batches: np.ndarray  # BATCHED log; empty = not logged
