@@ -1,0 +1,226 @@
+"""One flat dict of floats that sums up a window of simulated time; the units are in the names.
+
+A request *counts* in a window if it arrived before the window's end and had not finished before its
+start: exactly those whose benefit can change in the window, rejected and unfinished ones included.
+Times between tokens and the sums over the engines cover the window alone.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from sgym.config import Slo
+from sgym.core import layout
+from sgym.metrics import experience
+from sgym.metrics.smooth import Floats, benefit, has_arrived, idle_latency
+
+NAN = float("nan")
+GAP_MIDDLES = layout.GAP_MIN * layout.GAP_RATIO ** (np.arange(layout.GAP_BINS) + 0.5)
+"""Geometric middles of the bins of CLUSTER.gaps, seconds."""
+
+Columns = dict[str, float]
+
+
+class Baseline(NamedTuple):
+    """What was already there when the window started: `summarize` subtracts it."""
+
+    benefit: Floats  # weighted tokens per class of users
+    tokens: int  # delivered
+    recomputed: int  # tokens
+    gaps: np.ndarray  # histogram of the times between tokens
+    engines: Columns
+
+
+def baseline(state: layout.State, slo: Slo, at: float) -> Baseline:
+    """The baseline of a window that starts at `at` seconds, from the state at that moment."""
+    return Baseline(
+        benefit=_by_class(state.requests, benefit(state.requests, at, slo), slo),
+        tokens=int(state.requests["generated"].sum()),
+        recomputed=int(state.requests["recomputed"].sum()),
+        gaps=state.cluster[0]["gaps"].copy(),
+        engines=_engine_sums(state, at),
+    )
+
+
+def summarize(
+    state: layout.State,
+    slo: Slo,
+    window: tuple[float, float],
+    baseline: Baseline | None = None,
+) -> Columns:
+    """Sum up a window.
+
+    Args:
+        state: the simulation at the end of the window.
+        slo: the metric.
+        window: start and end, seconds.
+        baseline: from `baseline()`, for a window that follows a warm start; None = nothing was before.
+
+    Returns:
+        flat dict; a percentile or mean over nothing is NaN.
+    """
+    before = baseline
+    seconds = window[1] - window[0]
+    columns = request_columns(state.requests, slo, window, before)
+    gaps = state.cluster[0]["gaps"] - (before.gaps if before else 0)
+    columns |= time_between_tokens(GAP_MIDDLES, gaps)
+    sums = _engine_sums(state, window[1])
+    if before:
+        sums = {name: sums[name] - before.engines[name] for name in sums}
+    iterations = sums["iterations"]
+    engine_seconds = seconds * len(state.instances)
+    block_seconds = seconds * float(state.engines["num_blocks"].sum())
+    recomputed = int(state.requests["recomputed"].sum()) - (before.recomputed if before else 0)
+    return columns | {
+        "num_preemptions": sums["preemptions"],
+        "num_migrations": 0.0,
+        "recomputed_tokens": float(recomputed),
+        "kv_utilisation": sums["block_time"] / block_seconds,
+        "mean_running": sums["running_time"] / engine_seconds,
+        "mean_batch_tokens": sums["batched_tokens"] / iterations if iterations else NAN,
+        "busy_share": sums["busy_time"] / engine_seconds,
+        "iterations": iterations,
+    }
+
+
+def request_columns(
+    requests: np.ndarray, slo: Slo, window: tuple[float, float], before: Baseline | None = None
+) -> Columns:
+    """The columns that follow from the request table alone.
+
+    Args:
+        requests: REQUEST (num_requests,), as they stand at the end of the window.
+        slo: the metric.
+        window: start and end, seconds.
+        before: what the window started with.
+    """
+    start, end = window
+    seconds = end - start
+    arrived = has_arrived(requests, end)
+    counted = requests[arrived & ~(requests["finish"] < start)]
+    gained = _by_class(requests, benefit(requests, end, slo), slo)
+    gained = gained - before.benefit if before else gained
+    tokens = int(requests["generated"].sum()) - (before.tokens if before else 0)
+    on_time = experience.is_on_time(counted)
+    phase = counted["phase"]
+    columns = {
+        "smooth_goodput": float(gained.sum()) / seconds,
+        "slo_attainment": _share(on_time),
+        "slo_attainment_decided": _share(on_time[_is_decided(counted, end)]),
+        "goodput_tok_s": float(counted["generated"][on_time].sum()) / seconds,
+        "goodput_req_s": float(on_time.sum()) / seconds,
+        "throughput_tok_s": tokens / seconds,
+        "request_rate": float((arrived & (requests["arrival"] >= start)).sum()) / seconds,
+        "num_requests": float(len(counted)),
+        "num_backlog": float((counted["arrival"] < start).sum()),
+        "num_finished": float((phase == layout.FINISHED).sum()),
+        "num_rejected": float((phase == layout.REJECTED).sum()),
+        "num_refused": float((phase == layout.REFUSED).sum()),
+        "num_unfinished": float(((phase == layout.WAITING) | (phase == layout.RUNNING)).sum()),
+    }
+    columns |= _latencies(counted, end)
+    columns |= {
+        "attainment_ttft_tbt": _share(experience.meets_ttft_tbt(counted, slo)),
+        "attainment_ttft_tpot": _share(experience.meets_ttft_tpot(counted, slo)),
+        "attainment_e2e": _share(experience.meets_e2e(counted, slo)),
+        "qoe_mean": _mean(experience.quality(counted, end)),
+    }
+    return columns | _class_columns(counted, slo, gained / seconds, end)
+
+
+def time_between_tokens(gaps: Floats, counts: np.ndarray) -> Columns:
+    """Mean and percentiles of times between tokens, each of `gaps` seconds seen `counts` times."""
+    order = np.argsort(gaps, kind="stable")
+    below = np.cumsum(counts[order])
+    total = float(below[-1]) if len(below) else 0.0
+    if not total:
+        return {"tbt_mean": NAN} | {f"tbt_p{rank}": NAN for rank in (50, 90, 99)}
+    columns = {"tbt_mean": float((gaps * counts).sum() / total)}
+    for rank in (50, 90, 99):
+        place = int(np.searchsorted(below, rank / 100 * total))
+        columns[f"tbt_p{rank}"] = float(gaps[order][place])
+    return columns
+
+
+def jain_index(shares: Floats) -> float:
+    """Jain's fairness index: 1 if all are equal, 1/k if one of k has everything.
+
+    Jain, Chiu, Hawe, "A Quantitative Measure of Fairness" (DEC TR-301, 1984). Defined for values
+    that are not negative, so it is taken over attainment and not over benefit.
+    """
+    squares = float((shares * shares).sum())
+    return float(shares.sum()) ** 2 / (len(shares) * squares) if squares > 0 else 1.0
+
+
+def _latencies(counted: np.ndarray, end: float) -> Columns:
+    ttft = experience.time_to_first_token(counted)
+    tpot = experience.time_per_output_token(counted)
+    e2e = experience.end_to_end(counted)
+    idle = np.maximum(idle_latency(counted, end), 0.0)
+    return (
+        {"ttft_mean": _mean(ttft), **_percentiles("ttft", ttft, 50, 90, 99)}
+        | {"tpot_mean": _mean(tpot), **_percentiles("tpot", tpot, 50, 99)}
+        | {"e2e_mean": _mean(e2e), **_percentiles("e2e", e2e, 50, 90, 99)}
+        | {"idle_latency_mean": _mean(idle), **_percentiles("idle_latency", idle, 99)}
+    )
+
+
+def _class_columns(counted: np.ndarray, slo: Slo, goodput: Floats, end: float) -> Columns:
+    columns: Columns = {}
+    attained = []
+    for index, user in enumerate(slo.classes):
+        rows = counted[counted["user_class"] == index]
+        share = _share(experience.is_on_time(rows))
+        if len(rows):
+            attained.append(share)
+        if len(slo.classes) > 1:
+            ttft = experience.time_to_first_token(rows)
+            columns |= {
+                f"num_requests.{user.name}": float(len(rows)),
+                f"smooth_goodput.{user.name}": float(goodput[index]),
+                f"slo_attainment.{user.name}": share,
+                f"qoe_mean.{user.name}": _mean(experience.quality(rows, end)),
+                f"ttft_p99.{user.name}": _percentiles("ttft", ttft, 99)["ttft_p99"],
+            }
+    fairness = jain_index(np.array(attained)) if attained else NAN
+    return {"fairness_jain": fairness, **columns}
+
+
+def _is_decided(counted: np.ndarray, end: float) -> np.ndarray:
+    """Whether it is known if the SLO is met: not so for a request under way and not late so far."""
+    under_way = (counted["phase"] == layout.WAITING) | (counted["phase"] == layout.RUNNING)
+    return ~under_way | (idle_latency(counted, end) > 0)
+
+
+def _engine_sums(state: layout.State, at: float) -> Columns:
+    """Sums over the engines up to `at`; nothing changed since each wrote down its own."""
+    instances = state.instances
+    since = np.maximum(at - instances["sums_since"], 0.0)
+    used = state.engines["num_blocks"] - instances["free_blocks"]
+    return {
+        "iterations": float(instances["iterations"].sum()),
+        "preemptions": float(instances["preemptions"].sum()),
+        "batched_tokens": float(instances["batched_tokens"].sum()),
+        "busy_time": float((instances["busy_time"] + instances["busy"] * since).sum()),
+        "block_time": float((instances["block_time"] + used * since).sum()),
+        "running_time": float((instances["running_time"] + instances["num_running"] * since).sum()),
+    }
+
+
+def _by_class(requests: np.ndarray, values: Floats, slo: Slo) -> Floats:
+    return np.bincount(requests["user_class"], values, minlength=len(slo.classes))
+
+
+def _share(flags: np.ndarray) -> float:
+    return float(flags.mean()) if len(flags) else NAN
+
+
+def _mean(values: Floats) -> float:
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if len(known) else NAN
+
+
+def _percentiles(name: str, values: Floats, *ranks: int) -> Columns:
+    known = values[np.isfinite(values)]
+    found = np.percentile(known, ranks) if len(known) else np.full(len(ranks), NAN)
+    return {f"{name}_p{rank}": float(value) for rank, value in zip(ranks, found, strict=True)}
