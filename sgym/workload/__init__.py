@@ -1,0 +1,28 @@
+"""Workloads: readers of public traces, arrival processes and lengths; everything becomes one table.
+
+`generate(scenario, seed)` is what the simulator calls; the rest is for people who look at, fit or fetch
+traces. `sgym.workload.fetch` downloads public traces.
+"""
+
+from sgym.workload.fetch import resolve_trace
+from sgym.workload.formats import formats
+from sgym.workload.generation import describe, generate
+from sgym.workload.given import from_table
+from sgym.workload.quantiles import Dataset, datasets, fit, load_dataset, save_fit
+from sgym.workload.trace import Trace, TraceReport, read_trace
+
+__all__ = [
+    "Dataset",
+    "Trace",
+    "TraceReport",
+    "datasets",
+    "describe",
+    "fit",
+    "formats",
+    "from_table",
+    "generate",
+    "load_dataset",
+    "read_trace",
+    "resolve_trace",
+    "save_fit",
+]

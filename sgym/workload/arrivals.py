@@ -1,0 +1,134 @@
+"""Arrival processes: when requests come, as sorted seconds in [0, duration).
+
+Every process draws gaps of mean 1 and stretches them. Where the rate varies, the gaps are laid out on
+the axis of expected arrivals and mapped back to time through the inverse of the cumulative rate, which
+is exact for piecewise constant rates.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from sgym.config import Arrivals
+from sgym.workload.streams import Purpose, stream
+
+DIURNAL_POINTS = 512  # of the cumulative rate, per cycle
+
+Draw = Callable[[int], np.ndarray]
+
+
+def arrival_times(
+    arrivals: Arrivals, rate: float, duration: float, seed: int, limit: int | None = None
+) -> np.ndarray:
+    """Times of all arrivals.
+
+    Args:
+        arrivals: the process and its parameters.
+        rate: mean requests per second.
+        duration: seconds.
+        seed: of the random streams.
+        limit: at most that many arrivals.
+
+    Returns:
+        float64 (n,), seconds, sorted, each in [0, duration).
+    """
+    if arrivals.process == "constant":
+        count = _at_most(int(np.ceil(rate * duration)), limit)
+        times = np.arange(count) / rate
+    else:
+        clock, expected = _cumulative(arrivals, rate, duration, seed)
+        marks = _marks(_gaps(arrivals, seed), float(expected[-1]), limit)
+        times = np.interp(marks, expected, clock)
+    return times[times < duration]
+
+
+def _at_most(count: int, limit: int | None) -> int:
+    return count if limit is None else min(count, limit)
+
+
+def _gaps(arrivals: Arrivals, seed: int) -> Draw:
+    """Drawer of gaps with mean 1; the first call's first value is the wait from time 0."""
+    random = stream(seed, Purpose.GAPS)
+    if arrivals.process != "gamma":
+        return random.standard_exponential
+    shape = 1.0 / arrivals.cv**2
+    # From an arbitrary moment to the next arrival: the gap that covers a moment is length-biased
+    # (gamma with shape + 1), and the moment lies uniformly in it. Starting with a plain gap instead
+    # would put (cv^2 - 1) / 2 extra requests at the start of every window.
+    first = random.standard_gamma(shape + 1.0) / shape * random.random()
+    waiting = [first]
+
+    def draw(count: int) -> np.ndarray:
+        gaps = random.standard_gamma(shape, count) / shape
+        return np.concatenate(([waiting.pop()], gaps)) if waiting else gaps
+
+    return draw
+
+
+def _marks(draw: Draw, total: float, limit: int | None) -> np.ndarray:
+    """Running sums of gaps up to `total`; float64 (n,)."""
+    batch = int(total + 4.0 * np.sqrt(total)) + 16
+    batch = _at_most(batch, None if limit is None else limit + 1)
+    parts, reached, count = [], 0.0, 0
+    while reached < total and (limit is None or count < limit):
+        sums = reached + np.cumsum(draw(batch))
+        parts.append(sums)
+        reached, count = float(sums[-1]), count + len(sums)
+    marks = np.concatenate(parts)
+    return marks[marks < total][:limit]
+
+
+def _cumulative(
+    arrivals: Arrivals, rate: float, duration: float, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Points of time and the arrivals expected up to each; both float64 (n,), from 0."""
+    if arrivals.process == "diurnal":
+        return _diurnal(arrivals, rate, duration)
+    if arrivals.process == "mmpp":
+        levels, dwells = _markov_levels(arrivals, duration, seed)
+    elif arrivals.process == "piecewise":
+        cycles = int(np.ceil(duration / sum(arrivals.durations)))
+        levels = np.tile(arrivals.levels, cycles)
+        dwells = np.tile(arrivals.durations, cycles)
+    else:
+        return np.array([0.0, duration]), np.array([0.0, rate * duration])
+    relative = np.asarray(arrivals.levels), np.asarray(arrivals.durations)
+    mean = float(relative[0] @ relative[1]) / float(relative[1].sum())
+    clock = np.concatenate(([0.0], np.cumsum(dwells)))
+    expected = np.concatenate(([0.0], np.cumsum(levels * dwells * (rate / mean))))
+    end = np.searchsorted(clock, duration)
+    last = np.interp(duration, clock, expected)
+    return np.append(clock[:end], duration), np.append(expected[:end], last)
+
+
+def _markov_levels(arrivals: Arrivals, duration: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Levels and seconds in each, until `duration` is covered; starts in equilibrium.
+
+    The next level is any other one with equal chance, so the long-run share of a level is
+    proportional to its mean duration.
+    """
+    choice, random = stream(seed, Purpose.LEVELS), stream(seed, Purpose.DWELLS)
+    mean = np.asarray(arrivals.durations)
+    num = len(mean)
+    state = int(choice.choice(num, p=mean / mean.sum()))
+    batch = int(2.0 * duration / mean.min()) + 16
+    states: list[np.ndarray] = []
+    dwells: list[np.ndarray] = []
+    covered = 0.0
+    while covered < duration:
+        steps = choice.integers(1, num, batch) if num > 1 else np.zeros(batch, np.int64)
+        path = (state + np.concatenate(([0], np.cumsum(steps)))) % num
+        states.append(path[:-1])
+        dwells.append(random.standard_exponential(batch) * mean[path[:-1]])
+        state, covered = int(path[-1]), covered + float(dwells[-1].sum())
+    return np.asarray(arrivals.levels)[np.concatenate(states)], np.concatenate(dwells)
+
+
+def _diurnal(arrivals: Arrivals, rate: float, duration: float) -> tuple[np.ndarray, np.ndarray]:
+    """rate * (1 + amplitude * sin(2 pi (t + phase) / period)), integrated."""
+    points = int(np.ceil(DIURNAL_POINTS * duration / arrivals.period)) + DIURNAL_POINTS
+    clock = np.linspace(0.0, duration, points)
+    omega = 2.0 * np.pi / arrivals.period
+    start = omega * arrivals.phase
+    swing = arrivals.amplitude / omega * (np.cos(start) - np.cos(omega * clock + start))
+    return clock, rate * (clock + swing)

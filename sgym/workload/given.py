@@ -1,0 +1,66 @@
+"""Requests that a caller has as a table."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sgym.core.layout import ARRIVAL
+from sgym.errors import TraceError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+REQUIRED = ("arrival", "prompt", "output")
+OPTIONAL = {"predicted": np.nan, "priority": 0, "tenant": 0, "user_class": 0}  # column -> default
+
+
+def from_table(table: "pd.DataFrame | np.ndarray | Sequence[Mapping[str, Any]]") -> np.ndarray:
+    """Requests from a DataFrame, a structured array or a list of dicts.
+
+    Args:
+        table: columns arrival (seconds), prompt and output (tokens); optional are predicted (tokens,
+            NaN = none), priority (lower first), tenant, user_class (index into slo.classes).
+
+    Returns:
+        ARRIVAL (n,), sorted by arrival; rows that arrive together keep their order.
+
+    Raises:
+        TraceError: a column is missing or unknown, or a value is not allowed; names row and rule.
+    """
+    import pandas as pd
+
+    frame = table if isinstance(table, pd.DataFrame) else pd.DataFrame(table)
+    known = (*REQUIRED, *OPTIONAL)
+    missing = [name for name in REQUIRED if name not in frame]
+    if missing:
+        raise TraceError(
+            f"the table of requests lacks {', '.join(missing)}; it has "
+            f"{', '.join(map(str, frame.columns)) or 'no columns'}, known are {', '.join(known)}"
+        )
+    requests = np.zeros(len(frame), ARRIVAL)
+    for name in known:
+        requests[name] = _column(frame, name) if name in frame else OPTIONAL[name]
+    return requests[np.argsort(requests["arrival"], kind="stable")]
+
+
+def _column(frame: "pd.DataFrame", name: str) -> np.ndarray:
+    """The checked values of a column; float64 (n,)."""
+    import pandas as pd
+
+    values = pd.to_numeric(frame[name], errors="coerce").to_numpy(np.float64)
+    if name == "arrival":
+        wrong, rule = ~(np.isfinite(values) & (values >= 0)), "seconds, at least 0"
+    elif name == "predicted":
+        blank = frame[name].isna().to_numpy()
+        wrong, rule = ~(blank | (values >= 1)), "at least 1 token, or NaN for none"
+    else:
+        lowest = {"prompt": 1, "output": 1, "priority": -(2**31)}.get(name, 0)
+        inside = (values >= lowest) & (values < 2**31) & (values == np.floor(values))
+        wrong, rule = ~inside, f"a whole number from {lowest} to {2**31 - 1}"
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise TraceError(
+            f"row {row} of the table of requests has {name} {frame[name].iloc[row]!r}, must be {rule}"
+        )
+    return values

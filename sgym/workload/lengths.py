@@ -1,0 +1,71 @@
+"""Lengths of generated requests: a mixture of datasets, fixed and lognormal components."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from sgym.config import Lengths
+from sgym.errors import ScenarioError
+from sgym.workload.streams import Purpose, stream
+from sgym.workload.quantiles import load_dataset
+
+MAX_TOKENS = 2**31 - 1
+MAX_REJECTED = 1_000_000  # draws in a row before `max_prompt` counts as impossible
+
+
+def draw_lengths(
+    components: Sequence[Lengths], count: int, seed: int, max_prompt: int | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Lengths of `count` requests; request i is the same for every `count`.
+
+    Prompts above `max_prompt` are drawn again, so that the request rate stays what it is.
+
+    Returns:
+        prompt, output (tokens) and the component of each request: int64 (count,) each.
+    """
+    normals, mixture = stream(seed, Purpose.LENGTHS), stream(seed, Purpose.COMPONENTS)
+    parts: list[np.ndarray] = [np.empty((3, 0), np.int64)]
+    found, rejected = 0, 0
+    while found < count:
+        batch = _draw(components, normals.standard_normal((count, 2)), mixture.random(count))
+        kept = batch if max_prompt is None else batch[:, batch[0] <= max_prompt]
+        parts.append(kept)
+        found += kept.shape[1]
+        rejected = 0 if kept.shape[1] else rejected + count
+        if rejected > MAX_REJECTED:
+            raise ScenarioError(
+                f"workload.max_prompt={max_prompt} leaves nothing of workload.lengths: "
+                f"{rejected} prompts in a row were longer"
+            )
+    prompt, output, component = np.concatenate(parts, axis=1)[:, :count]
+    return prompt, output, component
+
+
+def _draw(components: Sequence[Lengths], normals: np.ndarray, uniforms: np.ndarray) -> np.ndarray:
+    """prompt, output, component; int64 (3, n)."""
+    which = pick_by_share([component.share for component in components], uniforms)
+    result = np.empty((3, len(uniforms)), np.int64)
+    result[2] = which
+    for index, component in enumerate(components):
+        chosen = which == index
+        result[0, chosen], result[1, chosen] = _sample(component, normals[chosen])
+    return result
+
+
+def _sample(component: Lengths, normals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    if component.dataset is not None:
+        return load_dataset(component.dataset).sample(normals)
+    return (
+        _lognormal(component.prompt or 1, component.prompt_sigma, normals[:, 0]),
+        _lognormal(component.output or 1, component.output_sigma, normals[:, 1]),
+    )
+
+
+def _lognormal(median: int, sigma: float, normals: np.ndarray) -> np.ndarray:
+    return np.clip(np.rint(median * np.exp(sigma * normals)), 1, MAX_TOKENS)
+
+
+def pick_by_share(shares: Sequence[float], uniforms: np.ndarray) -> np.ndarray:
+    """Index of a share for each uniform number; shares are normalised; int64 (n,)."""
+    edges = np.cumsum(shares)
+    return np.searchsorted(edges[:-1] / edges[-1], uniforms, side="right")

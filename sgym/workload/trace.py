@@ -1,0 +1,224 @@
+"""Reading a trace: raw columns become one clean table, and a report says what was left out and why."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sgym.errors import TraceError
+from sgym.workload.formats import EXTRA, UNITS, Raw, read_raw
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MAX_TOKENS = 2**31 - 1
+UNIT_SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
+STEP_QUANTILE = 0.05  # of the gaps between different stamps: robust against a few odd ones
+
+
+@dataclass(frozen=True, slots=True)
+class TraceReport:
+    """What was read."""
+
+    name: str  # of the file
+    format: str
+    time_unit: str  # s, ms, us, ns, datetime; none = no time stamps
+    rows: int  # in the file
+    kept: int
+    dropped: dict[str, int] = field(default_factory=dict)  # reason -> rows
+    clipped: int = 0  # outputs of 0 tokens that count as 1
+    inversions: int = 0  # rows stamped before the row above them
+    ties: int = 0  # rows stamped like the row above them
+    duration: float = float("nan")  # seconds from the first to the last kept row
+
+    def __str__(self) -> str:
+        """One line for people."""
+        parts = [f"{self.name} ({self.format}): {self.kept} of {self.rows} rows"]
+        if self.dropped:
+            parts.append("dropped " + ", ".join(f"{n} {why}" for why, n in self.dropped.items()))
+        if self.clipped:
+            parts.append(f"{self.clipped} empty outputs count as 1 token")
+        if self.time_unit == "none":
+            parts.append("no time stamps")
+        else:
+            parts.append(f"{self.duration:.6g} s, {self.ties} equal time stamps")
+        if self.inversions:
+            parts.append(f"{self.inversions} out of order")
+        return "; ".join(parts)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trace:
+    """A trace as one table.
+
+    `table` has the columns arrival (float64, seconds from the first row of the file, NaN without time
+    stamps), prompt and output (int64, tokens) and, where the source has them, priority and tenant
+    (int64), user_class (str), session_id and hash_ids (as in the source); sorted by arrival. `step` is the
+    resolution of the time stamps in seconds: rows with equal stamps came anywhere within it.
+    """
+
+    table: "pd.DataFrame"
+    report: TraceReport
+    step: float
+
+
+def read_trace(
+    path: str | Path,
+    format: str = "auto",
+    *,
+    time_unit: str = "auto",
+    zero_output: str = "drop",
+) -> Trace:
+    """Read a trace file, plain or gzipped.
+
+    Args:
+        path: the file.
+        format: one of `formats()`; auto = by header or first object.
+        time_unit: auto = the format's own; or s, ms, us, ns, datetime.
+        zero_output: what to do with rows without output: drop, clip1 (count as one token) or flag
+            (refuse the file).
+
+    Raises:
+        TraceError: the format is unknown, a row is broken (the message names its line), or no row
+            is left.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise TraceError(f"no trace file {str(path)!r}")
+    raw = read_raw(path, format)
+    frame, dropped = raw.frame, {why: n for why, n in raw.dropped.items() if n}
+    rows = len(frame) + sum(dropped.values())
+    for column in ("prompt", "output"):
+        frame[column] = _tokens(frame, column, path.name)
+    unit = _seconds(raw, path.name, time_unit)
+    clipped = _handle_zeros(frame, zero_output, path.name)
+
+    reasons = {
+        "without time stamp": frame["arrival"].isna() & (unit != "none"),
+        "without prompt": frame["prompt"] == 0,
+        "without output": frame["output"] == 0,
+    }
+    for why, rule in reasons.items():
+        hit = rule.reindex(frame.index)
+        if hit.any():
+            dropped[why] = int(hit.sum())
+            frame = frame[~hit]
+    if frame.empty:
+        why = ", ".join(f"{n} {reason}" for reason, n in dropped.items()) or "it has no rows"
+        raise TraceError(f"{path.name}: nothing is left of {rows} rows ({why})")
+
+    gaps = np.diff(frame["arrival"].to_numpy())
+    frame = frame.sort_values("arrival", kind="stable", ignore_index=True)
+    arrival = frame["arrival"].to_numpy()
+    report = TraceReport(
+        name=path.name,
+        format=raw.format,
+        time_unit=unit,
+        rows=rows,
+        kept=len(frame),
+        dropped=dropped,
+        clipped=clipped,
+        inversions=int(np.count_nonzero(gaps < 0)),
+        ties=int(np.count_nonzero(np.diff(arrival) == 0)),
+        duration=float(arrival[-1] - arrival[0]),
+    )
+    columns = ["arrival", "prompt", "output", *(name for name in EXTRA if name in frame)]
+    return Trace(_extras(frame[columns], path.name), report, _step(arrival))
+
+
+def _broken(frame: "pd.DataFrame", wrong: "pd.Series", column: str, rule: str, name: str) -> None:
+    """Raise for the first row where `wrong`; nothing if there is none."""
+    if wrong.any():
+        row = frame[wrong].iloc[0]
+        raise TraceError(
+            f"{name}: line {row['line']} has {column} {row[column]!r}, must be {rule}"
+            f" ({int(wrong.sum())} such rows)"
+        )
+
+
+def _tokens(frame: "pd.DataFrame", column: str, name: str) -> "pd.Series":
+    import pandas as pd
+
+    values = pd.to_numeric(frame[column], errors="coerce").astype(np.float64)
+    wrong = ~values.between(0, MAX_TOKENS) | (values != np.floor(values))
+    _broken(frame, wrong, column, "a whole number of tokens, at least 0", name)
+    return values.astype(np.int64)
+
+
+def _seconds(raw: Raw, name: str, time_unit: str) -> str:
+    """Replace `arrival` by seconds from the first row; the unit that was found."""
+    import pandas as pd
+
+    frame = raw.frame
+    if "arrival" not in frame or frame["arrival"].isna().all():
+        frame["arrival"] = np.nan
+        return "none"
+    given = frame["arrival"].notna()
+    numbers = pd.to_numeric(frame["arrival"], errors="coerce")
+    unit = time_unit if time_unit != "auto" else _unit(raw.format, numbers[given])
+    if unit == "datetime":
+        text = frame["arrival"].astype("string")
+        stamps = pd.to_datetime(text, format="ISO8601", utc=True, errors="coerce")
+        _broken(frame, given & stamps.isna(), "arrival", "a date and time", name)
+        frame["arrival"] = (stamps - stamps.min()).astype("timedelta64[ns]") / pd.Timedelta(seconds=1)
+        return unit
+    finite = np.isfinite(numbers.astype(np.float64))
+    _broken(frame, given & ~finite, "arrival", f"a number ({unit})", name)
+    frame["arrival"] = (numbers - numbers.min()).astype(np.float64) * UNIT_SECONDS[unit]
+    return unit
+
+
+def _unit(format: str, numbers: "pd.Series") -> str:
+    """The usual unit of a format. Fractions of a millisecond do not occur in Mooncake's own files, so
+    a file of its shape with fractions is in seconds."""
+    if format in UNITS and UNITS[format] == "ms" and (numbers % 1 != 0).any():
+        return "s"
+    if format in UNITS:
+        return UNITS[format]
+    return "datetime" if numbers.isna().all() else "s"
+
+
+def _handle_zeros(frame: "pd.DataFrame", zero_output: str, name: str) -> int:
+    """Apply `zero_output` except drop; the number of outputs that now count as 1."""
+    empty = frame["output"] == 0
+    if zero_output == "flag":
+        _broken(frame, empty, "output", "at least 1 token (zero_output is flag)", name)
+    if zero_output != "clip1":
+        return 0
+    frame.loc[empty, "output"] = 1
+    return int(empty.sum())
+
+
+def _step(arrival: np.ndarray) -> float:
+    stamps = np.unique(arrival)
+    return float(np.quantile(np.diff(stamps), STEP_QUANTILE)) if len(stamps) > 1 else 0.0
+
+
+def _extras(table: "pd.DataFrame", name: str) -> "pd.DataFrame":
+    """Types of the optional columns; columns without any value are left out."""
+    import pandas as pd
+
+    table = table.dropna(axis="columns", how="all") if table["arrival"].notna().any() else table
+    if "priority" in table:
+        values = pd.to_numeric(table["priority"], errors="coerce")
+        if values.isna().any() or (values % 1 != 0).any():
+            raise TraceError(f"{name}: every priority must be a whole number")
+        table["priority"] = values.astype(np.int64)
+    if "tenant" in table:
+        table["tenant"] = _codes(table["tenant"])
+    if "user_class" in table:
+        if table["user_class"].isna().any():
+            raise TraceError(f"{name}: user_class is blank in some rows; fill it or leave it out")
+        table["user_class"] = table["user_class"].astype(str)
+    return table
+
+
+def _codes(values: "pd.Series") -> np.ndarray:
+    """Whole numbers from 0 for tenants: themselves if they are small, else in order of appearance."""
+    import pandas as pd
+
+    numbers = pd.to_numeric(values, errors="coerce")
+    if numbers.notna().all() and (numbers % 1 == 0).all() and numbers.between(0, MAX_TOKENS).all():
+        return numbers.to_numpy(np.int64)
+    return pd.factorize(values.astype(str))[0].astype(np.int64)
