@@ -7,6 +7,7 @@ Times are seconds, lengths tokens, memory blocks of `block_size` tokens.
 """
 
 import math
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -33,12 +34,11 @@ class Request:
     instance: int = -1
     final: int = 0  # tokens it will really produce
     computed: int = 0  # tokens whose KV is in memory
-    reached: int = 0  # most tokens that were ever computed
     blocks: int = 0
     prefilling: bool = False  # its last scheduled chunk did not reach the end of what is known
     held: bool = False  # preempted by a Steering, not to be admitted
     preemptions: int = 0
-    recomputed: int = 0  # tokens computed more than once
+    recomputed: int = 0  # tokens whose KV was lost and is computed again
     tokens: list[float] = field(default_factory=list)  # delivery times
 
     @property
@@ -117,9 +117,11 @@ class Instance:
     running: list[Request] = field(default_factory=list)
     batch: dict[int, int] = field(default_factory=dict)  # request -> tokens, under way
     end: float = NEVER  # seconds; of the iteration under way
+    asked: bool = False  # something happened here since it last tried to form a batch
     backlog: bool = False  # the last pass over the waiting that was not held left some
     victims: list[int] = field(default_factory=list)  # preempted by the engine in this iteration
     steering: dict[str, Any] = field(default_factory=dict)
+    ignores_holds: bool = False  # in this pass: nothing runs and nothing else waits
     iterations: int = 0
     preemptions: int = 0
 
@@ -199,6 +201,7 @@ class Simulation:
             request.phase = "waiting"
             request.instance = self.route()
             self.instances[request.instance].waiting.append(request)
+            self.instances[request.instance].asked = True
 
     def route(self) -> int:
         self.routed += 1
@@ -218,21 +221,19 @@ class Simulation:
                 request.phase = "finished"
                 instance.running.remove(request)
                 self.release(instance, request)
-        instance.batch, instance.end = {}, NEVER
+        instance.batch, instance.end, instance.asked = {}, NEVER, True
 
     def start_iteration(self, instance: Instance) -> None:
-        """Form a batch; one without requests only counts if the engine preempted nobody for it."""
-        while instance.end == NEVER and (instance.waiting or instance.running):
-            self.apply_steering(instance)
-            waiting = self.eligible(instance)
-            if not (waiting or instance.running):
-                return  # the Steering rejected the last one
+        """Form a batch. If nobody can run, try again at once if that made room, else later."""
+        while instance.end == NEVER and instance.asked and (instance.waiting or instance.running):
             instance.victims = []
-            batch = FORMERS[self.engine.former](self, instance, waiting)
+            self.apply_steering(instance)
+            instance.ignores_holds = False
+            instance.ignores_holds = not (instance.running or self.eligible(instance))
+            batch = FORMERS[self.engine.former](self, instance, self.eligible(instance))
             if batch:
                 self.begin(instance, batch)
-            elif not instance.victims:
-                return
+            instance.asked = bool(instance.victims)
 
     def begin(self, instance: Instance, batch: dict[int, int]) -> None:
         rows, prefill_tokens, decode_seqs, kv_tokens = [], 0, 0, 0
@@ -243,10 +244,7 @@ class Simulation:
                 decode_seqs += 1
             else:
                 prefill_tokens += tokens
-            again = min(request.computed + tokens, request.reached) - request.computed
-            request.recomputed += max(0, again)
             request.computed += tokens
-            request.reached = max(request.reached, request.computed)
             request.prefilling = request.computed < request.known
             kv_tokens += request.computed
         duration = self.engine.duration(prefill_tokens, decode_seqs, kv_tokens)
@@ -285,6 +283,7 @@ class Simulation:
         instance.running.remove(request)
         instance.waiting.insert(0, request)
         request.phase = "waiting"
+        request.recomputed += request.computed
         request.computed = 0
         request.preemptions += 1
         instance.preemptions += 1
@@ -322,11 +321,16 @@ class Simulation:
         def is_held(request: Request) -> bool:
             return request.held or self.score(instance, "waiting_score", request) == -math.inf
 
-        waiting = [request for request in instance.waiting if not is_held(request)]
-        if not waiting and not instance.running:
-            waiting = list(instance.waiting)
+        waiting = list(instance.waiting)
+        if not instance.ignores_holds:
+            waiting = [request for request in waiting if not is_held(request)]
         if self.engine.scheduling_policy == "priority":
-            waiting.sort(key=lambda r: (r.priority, r.arrival, r.index))
+
+            def urgency(request: Request) -> tuple[float, int, int]:
+                score = self.score(instance, "waiting_score", request)
+                return -score, request.priority, request.index
+
+            waiting.sort(key=urgency)
         return waiting
 
     def token_budget(self, instance: Instance) -> int:
@@ -432,61 +436,73 @@ def form_vllm_v0(sim: Simulation, instance: Instance, waiting: list[Request]) ->
     if batch:
         return batch
     queue = list(instance.running)
-    while queue:
+    while queue and budget > 0:
         request = queue.pop(0)
         if make_room(sim, instance, request, queue):
             batch[request.index] = 1
+            budget -= 1
     return batch
 
 
 def form_vllm_v0_chunked(
     sim: Simulation, instance: Instance, waiting: list[Request]
 ) -> dict[int, int]:
-    """vLLM 0.6.6 with chunks: the running in their order, then new prompts, in one budget."""
-    engine, batch = sim.engine, {}
+    """vLLM 0.6.6 with chunks: the running in their order, then new prompts, in one budget.
+
+    The running list is rebuilt: those the budget did not reach, decodes, prefills, new ones.
+    """
+    batch: dict[int, int] = {}
     budget = sim.token_budget(instance)
     cap = sim.chunk_cap(instance) or NEVER
     deferred = sim.holds_prefill(instance)
     queue, decodes, prefills = list(instance.running), [], []
-    while queue:
-        request = queue[0]
+    while queue and budget > 0:
+        request = queue.pop(0)
         tokens = min(request.known - request.computed, cap, budget)
-        if tokens == 0:
-            break
-        queue.pop(0)
-        if request.prefilling:
+        if request.prefilling and deferred:
             prefills.append(request)
-            tokens = 0 if deferred else tokens
-        elif make_room(sim, instance, request, queue):
-            decodes.append(request)
-        else:
+            continue
+        if not make_room(sim, instance, request, queue):
             break
-        if tokens:
-            batch[request.index] = tokens
+        (prefills if request.prefilling else decodes).append(request)
+        batch[request.index] = tokens
         budget -= tokens
     instance.running = queue + decodes + prefills
-    while waiting and budget > 0 and not deferred:
+    if not deferred:  # victims of this pass are not in `waiting`
+        admit_chunks(sim, instance, waiting, batch, budget)
+    return batch
+
+
+def admit_chunks(
+    sim: Simulation,
+    instance: Instance,
+    waiting: list[Request],
+    batch: dict[int, int],
+    budget: int,
+) -> None:
+    """Admit while a chunk and the blocks of all known tokens fit."""
+    cap = sim.chunk_cap(instance) or NEVER
+    while waiting and budget > 0 and len(instance.running) < sim.active_cap(instance):
         request = waiting[0]
-        need = engine.blocks(request.known)
+        need = sim.engine.blocks(request.known)
         if instance.free - need < sim.kept_free(instance):
-            break
-        if len(instance.running) >= sim.active_cap(instance):
             break
         waiting.pop(0)
         sim.admit(instance, request, need)
         batch[request.index] = min(request.known, cap, budget)
         budget -= batch[request.index]
-    if not deferred:
-        instance.backlog = bool(waiting)
-    return batch
+    instance.backlog = bool(waiting)
 
 
 def make_room(sim: Simulation, instance: Instance, request: Request, queue: list[Request]) -> bool:
     """A slot for the next token of `request`: while no block is free, the tail of `queue` goes.
 
-    A block must be free even if the last one of the request has room. False: it went itself.
+    A block must be free even if the last one of the request has room, and (a quirk of V0) also for
+    an unfinished prefill whose last block is not full. False: it went itself.
     """
-    while instance.free < 1:
+    full = request.known % sim.engine.block_size == 0
+    touched = 0 if request.prefilling and full else 1
+    while instance.free < touched:
         victim = queue.pop() if queue else request
         instance.victims.append(victim.index)
         sim.preempt(instance, victim)
@@ -498,16 +514,18 @@ def make_room(sim: Simulation, instance: Instance, request: Request, queue: list
 
 def form_sarathi(sim: Simulation, instance: Instance, waiting: list[Request]) -> dict[int, int]:
     """Sarathi-Serve: all decodes, then running prefills, then new ones share the chunk size."""
-    engine, batch = sim.engine, {}
+    batch: dict[int, int] = {}
     budget = sim.token_budget(instance)
     cap = sim.chunk_cap(instance) or NEVER
     deferred = sim.holds_prefill(instance)
-    instance.running.sort(key=lambda r: (-sim.score(instance, "running_score", r), r.arrival))
+    instance.running.sort(key=lambda r: (-sim.score(instance, "running_score", r), r.index))
     queue, decodes, prefills = list(instance.running), [], []
     while queue:
         request = queue.pop(0)
         if request.prefilling:
             prefills.append(request)
+        elif budget == 0:
+            decodes.append(request)
         elif make_room(sim, instance, request, queue):
             decodes.append(request)
             batch[request.index] = 1
@@ -518,36 +536,30 @@ def form_sarathi(sim: Simulation, instance: Instance, waiting: list[Request]) ->
             batch[request.index] = tokens
             budget -= tokens
     instance.running = decodes + prefills
-    waiting = sim.eligible(instance)  # a victim may come back at once
-    while waiting and budget > 0 and not deferred:
-        request = waiting[0]
-        need = engine.blocks(request.known)
-        if instance.free - need < sim.kept_free(instance):
-            break
-        if len(instance.running) >= sim.active_cap(instance):
-            break
-        waiting.pop(0)
-        sim.admit(instance, request, need)
-        batch[request.index] = min(request.known, cap, budget)
-        budget -= batch[request.index]
     if not deferred:
-        instance.backlog = bool(waiting)
+        # a victim may come back at once
+        admit_chunks(sim, instance, sim.eligible(instance), batch, budget)
     return batch
 
 
 def form_orca(sim: Simulation, instance: Instance, waiting: list[Request]) -> dict[int, int]:
     """Orca: everybody who runs, and whole prompts while their reservation fits."""
-    batch = {request.index: 1 for request in instance.running}
+    budget = sim.token_budget(instance)
+    if budget == sim.engine.max_num_batched_tokens:
+        budget = sys.maxsize  # the engine has none, only a Steering
+    batch = {request.index: 1 for request in instance.running[:budget]}
+    budget -= len(batch)
     if sim.holds_prefill(instance):
         return batch
     while waiting and len(instance.running) < sim.active_cap(instance):
         request = waiting[0]
         need = sim.engine.reservation(request)
-        if instance.free - need < sim.kept_free(instance):
+        if request.known > budget or instance.free - need < sim.kept_free(instance):
             break
         waiting.pop(0)
         sim.admit(instance, request, need)
         batch[request.index] = request.known
+        budget -= request.known
     instance.backlog = bool(waiting)
     return batch
 
