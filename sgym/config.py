@@ -34,7 +34,9 @@ class Cluster(Model):
     instances: Annotated[int, Field(ge=1, le=4096)] = Field(1, description="serving engines")
     gpu: str = Field("A100-80GB", description="GPU of an instance, as in `sgym list profiles`")
     model: str = Field("Llama-3.1-8B", description="model served, as in `sgym list profiles`")
-    tp: Annotated[int, Field(ge=1, le=8)] = Field(1, description="GPUs of an instance (tensor parallel)")
+    tp: Annotated[int, Field(ge=1, le=8)] = Field(
+        1, description="GPUs of an instance (tensor parallel)"
+    )
     router: str = Field("round_robin", description="which instance takes an arrival")
 
 
@@ -53,7 +55,9 @@ class Engine(Model):
     num_gpu_blocks: Annotated[int, Field(ge=2, le=2**30)] | None = Field(
         None, description="KV blocks with vLLM's null block; none = from GPU and model"
     )
-    gpu_memory_utilization: Share = Field(0.9, description="share of GPU memory that the engine takes")
+    gpu_memory_utilization: Share = Field(
+        0.9, description="share of GPU memory that the engine takes"
+    )
     watermark: Annotated[float, Field(ge=0, lt=1)] | None = Field(
         None, description="share of blocks kept free at admission; none = 0 (vllm_v1, orca) or 0.01"
     )
@@ -111,7 +115,9 @@ class Lengths(Model):
     prompt_sigma: Annotated[float, Field(ge=0, le=4)] = Field(
         0.0, description="lognormal: standard deviation of the log of the prompt length"
     )
-    output_sigma: Annotated[float, Field(ge=0, le=4)] = Field(0.0, description="same for the output")
+    output_sigma: Annotated[float, Field(ge=0, le=4)] = Field(
+        0.0, description="same for the output"
+    )
     share: Share = Field(1.0, description="part of the requests; shares are normalised")
     user_class: str | None = Field(None, description="class of users of this component")
 
@@ -142,7 +148,9 @@ class Arrivals(Model):
     amplitude: Annotated[float, Field(ge=0, le=1)] = Field(
         0.5, description="diurnal: swing around the mean, relative to it"
     )
-    phase: float = Field(0.0, description="diurnal: seconds by which the window starts into the cycle")
+    phase: float = Field(
+        0.0, description="diurnal: seconds by which the window starts into the cycle"
+    )
 
     @model_validator(mode="after")
     def _levels_match(self) -> "Arrivals":
@@ -157,7 +165,9 @@ class Arrivals(Model):
 class Prediction(Model):
     """What a length predictor tells policies that ask for it (sjf, srpt)."""
 
-    kind: Literal["none", "oracle", "noisy", "bucket"] = Field("none", description="kind of predictor")
+    kind: Literal["none", "oracle", "noisy", "bucket"] = Field(
+        "noisy", description="kind of predictor"
+    )
     sigma: Annotated[float, Field(ge=0, le=4)] = Field(
         0.5, description="noisy: standard deviation of the log of a factor on the true length"
     )
@@ -178,7 +188,9 @@ class Workload(Model):
     )
     arrivals: Arrivals = Arrivals()
     prediction: Prediction = Prediction()
-    trace: str | None = Field(None, description="file or name of a trace; replaces lengths, arrivals")
+    trace: str | None = Field(
+        None, description="file or name of a trace; replaces lengths, arrivals"
+    )
     format: str = Field("auto", description="format of the trace, as in `sgym traces formats`")
     time_unit: Literal["auto", "s", "ms", "us", "ns", "datetime"] = Field(
         "auto", description="unit of the trace's time stamps"
@@ -189,7 +201,9 @@ class Workload(Model):
     random_window: bool = Field(
         True, description="each seed starts at another place of the trace (false: at `window`)"
     )
-    rate_scale: Positive = Field(1.0, description="factor on the trace's rate, if `rate` is not given")
+    rate_scale: Positive = Field(
+        1.0, description="factor on the trace's rate, if `rate` is not given"
+    )
     zero_output: Literal["drop", "clip1", "flag"] = Field(
         "drop", description="rows without output: leave out, count as 1 token, or refuse the file"
     )
@@ -231,9 +245,13 @@ class Slo(Model):
         "commit", description="deadlines count from the arrival or from the first token"
     )
     penalty: Literal["identity", "capped", "quadratic"] = Field("identity", description="f")
-    penalty_cap: Positive = Field(10.0, description="capped: seconds beyond which nothing more is lost")
+    penalty_cap: Positive = Field(
+        10.0, description="capped: seconds beyond which nothing more is lost"
+    )
     scale_by_tokens: bool = Field(False, description="multiply f by the tokens delivered")
-    clamp: bool = Field(True, description="idle latency is at least 0 (false: raw, may be negative)")
+    clamp: bool = Field(
+        True, description="idle latency is at least 0 (false: raw, may be negative)"
+    )
     reward: Literal["smooth_goodput", "goodput", "throughput", "qoe"] = Field(
         "smooth_goodput", description="whose change is the reward of a step"
     )
@@ -247,6 +265,8 @@ class Slo(Model):
         names = [user.name for user in self.classes]
         if len(set(names)) != len(names):
             raise ValueError(f"class names must differ, got {names}")
+        if self.penalty == "quadratic" and not self.clamp:
+            raise ValueError("`penalty: quadratic` needs `clamp: true`: it must not fall below 0")
         return self
 
 
@@ -358,7 +378,9 @@ def _read(source: str) -> tuple[dict[str, Any], str]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ScenarioError(f"{path.name} is not valid YAML: {error}") from None
     if not isinstance(data, dict):
-        raise ScenarioError(f"{path.name} must hold a mapping of sections, got {type(data).__name__}")
+        raise ScenarioError(
+            f"{path.name} must hold a mapping of sections, got {type(data).__name__}"
+        )
     data.setdefault("name", path.stem)
     return data, path.name
 

@@ -102,10 +102,11 @@ REQUEST = np.dtype(
         ("longest_gap", np.float64),  # seconds; longest time between two tokens
         ("weight", np.float64),  # value of a token
         ("alpha", np.float64),  # tokens lost per second of lateness, times weight
-        ("dry", np.int32),  # Dry: FRESH, TRACKED (in the dry heap), ACCRUING, SETTLED
+        ("dry", np.int32),  # 0: not overdue, 1: penalty grows, 2: penalty at its cap
+        ("tracked", np.int32),  # 1: has an entry in the heap of dry times
+        ("prefilling", np.int32),  # 1: running, and some known token is not yet scheduled
         # --- order ---
-        ("preempt", np.int32),  # 1: preempt before the next batch
-        ("held", np.int32),  # 1: preempted by a policy, held until the next decision
+        ("held", np.int32),  # 1: preempted by a policy, not admitted before the next Steering
         ("left", np.int32),  # tree of waiting requests: request
         ("right", np.int32),  # request
         ("parent", np.int32),  # request
@@ -160,7 +161,9 @@ INSTANCE = np.dtype(
         ("asked", np.int32),  # 1 while a SCHEDULE event is in the queue
         ("num_running", np.int32),
         ("num_waiting", np.int32),  # held ones included
-        ("num_scored", np.int32),  # waiting requests with a score other than 0
+        ("num_held", np.int32),  # of these, held by a policy
+        ("num_scored", np.int32),  # waiting requests that are held or have a score other than 0
+        ("running_scored", np.int32),  # 1: some running request has a score other than 0
         ("waiting_root", np.int32),  # request
         ("free_blocks", np.int32),
         ("prefill_backlog", np.int32),  # 1: the last unheld pass left prefill work behind
@@ -172,7 +175,12 @@ INSTANCE = np.dtype(
         ("duration", np.float64),  # seconds
         ("prefill_tokens", np.int32),
         ("decode_seqs", np.int32),
-        ("kv_tokens", np.int64),  # KV entries read, over the batch, after this iteration
+        ("num_prefills", np.int32),  # prefill chunks
+        ("num_sampled", np.int32),  # sequences that get a token
+        ("num_preempted", np.int32),  # while forming the batch
+        ("kv_tokens", np.int64),  # KV entries of the batch, after this iteration
+        ("decode_kv", np.int64),  # of these, of decoding sequences
+        ("next_dry", np.float64),  # seconds; when the first untracked running request runs dry
         # --- sums over the episode ---
         ("iterations", np.int64),
         ("preemptions", np.int64),
@@ -181,6 +189,18 @@ INSTANCE = np.dtype(
         ("block_time", np.float64),  # used blocks times seconds
         ("running_time", np.float64),  # running requests times seconds
         ("sums_since", np.float64),  # seconds; up to when the three sums above are complete
+    ],
+    align=True,
+)
+
+# What a Steering says of one request.
+STEERED = np.dtype(
+    [
+        ("request", np.int32),
+        ("preempt", np.int32),  # 0 or 1
+        ("reject", np.int32),  # 0 or 1
+        ("waiting_score", np.float64),  # highest first; -inf = held
+        ("running_score", np.float64),  # highest first; lowest is preempted first
     ],
     align=True,
 )
@@ -202,9 +222,9 @@ CLUSTER = np.dtype(
         ("num_unfinished", np.int32),  # requests that still need service, those to come included
         ("num_events", np.int32),  # entries of the event heap
         ("num_dry", np.int32),  # entries of the dry heap
-        ("noise_counter", np.uint64),  # SplitMix64
-        ("router_counter", np.uint64),  # SplitMix64
-        ("policy_counter", np.uint64),  # SplitMix64
+        ("noise_counter", np.int64),  # of random.uniform
+        ("router_counter", np.int64),  # same
+        ("policy_counter", np.int64),  # same
         # --- metric ---
         ("track", np.int32),  # 1: keep B current (needed for rewards), 0: only per request
         ("penalty", np.int32),  # Penalty
@@ -226,7 +246,10 @@ CLUSTER = np.dtype(
         ("num_tokens_logged", np.int64),
         ("num_iterations_logged", np.int64),
         ("num_batches_logged", np.int64),
-        ("last_gap", np.float64),  # seconds; the newest gap and its bin, so that equal gaps cost one
+        (
+            "last_gap",
+            np.float64,
+        ),  # seconds; the newest gap and its bin, so that equal gaps cost one
         ("last_bin", np.int32),
         ("gaps", np.int64, (GAP_BINS,)),  # histogram of the times between tokens
     ],
@@ -257,7 +280,11 @@ LATENCY = np.dtype(
         ("num_prefixes", np.int32),
         ("chunk", np.float64, (GRID,)),  # prefill tokens of one request
         ("prefix", np.float64, (GRID,)),  # its KV entries before
-        ("prefill_time", np.float64, (GRID, GRID)),  # seconds: attention of the chunk, [chunk, prefix]
+        (
+            "prefill_time",
+            np.float64,
+            (GRID, GRID),
+        ),  # seconds: attention of the chunk, [chunk, prefix]
         ("num_batches", np.int32),
         ("num_contexts", np.int32),
         ("batch", np.float64, (GRID,)),  # decoding sequences

@@ -1,0 +1,33 @@
+"""The batch former of Orca (OSDI 2022): iteration-level FCFS with reserved KV, no preemption."""
+
+from sgym._jit import kernel
+from sgym.core import batch
+from sgym.core.layout import NONE
+
+
+@kernel
+def form(requests, engine, instance, cluster, running, dry, batches):
+    """All running requests decode; whole prompts join while sequences and reservations last."""
+    budget = instance["token_budget"]
+    limited = budget < engine["max_num_batched_tokens"]  # the engine itself has no budget
+    for k in range(instance["num_running"]):
+        if limited and budget <= 0:
+            break
+        batch.schedule(requests[running[k]], instance, 1)
+        budget -= 1
+    if batch.holds_prefill(requests, instance, running):
+        return
+    while instance["num_running"] < instance["active_cap"]:
+        r = batch.head(requests, instance)
+        if r == NONE:
+            break
+        request = requests[r]
+        known = request["prompt"] + request["generated"]
+        blocks = batch.orca_blocks(engine, request)
+        if (limited and known > budget) or not batch.can_hold(engine, instance, blocks):
+            break
+        batch.admit(requests, instance, cluster, running, r)
+        batch.grow(request, instance, blocks)
+        batch.schedule(request, instance, known)
+        budget -= known
+    instance["prefill_backlog"] = 1 if batch.num_eligible(instance) > 0 else 0

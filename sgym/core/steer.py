@@ -1,0 +1,146 @@
+"""Acting on a Steering: reject, preempt, sort; caps and holds stay in INSTANCE until the next one."""
+
+import math
+
+from sgym._jit import kernel
+from sgym.core import batch, queue
+from sgym.core.layout import NONE, REJECTED, RUNNING, WAITING
+
+
+@kernel
+def steer(requests, engine, instance, cluster, running, dry, batches, steered):
+    """Apply what a Steering says of single requests; whatever it does not name is neutral.
+
+    `steered` is STEERED (n,), each request at most once and of this instance; entries that no longer
+    apply (a reject of a running request, say) are ignored. The caller has set INSTANCE's knobs.
+    """
+    settle(requests, engine, instance)
+    for k in range(instance["num_running"]):
+        requests[running[k]]["running_score"] = 0.0
+    instance["running_scored"] = 0
+    for entry in steered:
+        if entry["reject"] and requests[entry["request"]]["phase"] == WAITING:
+            reject(requests, instance, cluster, entry["request"])
+    for entry in steered:
+        r = entry["request"]
+        if entry["preempt"] and requests[r]["phase"] == RUNNING:
+            for k in range(instance["num_running"]):
+                if running[k] == r:
+                    batch.take_out(instance, running, k)
+                    break
+            requests[r]["held"] = 1
+            batch.preempt(requests, engine, instance, cluster, dry, batches, r)
+    for entry in steered:
+        score(requests, instance, entry)
+    sort_running(requests, instance, running)
+
+
+@kernel
+def reject(requests, instance, cluster, r):
+    """Refuse a waiting request; it stays in the denominator and its reader keeps waiting."""
+    batch.dequeue(requests, instance, r)
+    requests[r]["phase"] = REJECTED
+    cluster["num_unfinished"] -= 1
+
+
+@kernel
+def score(requests, instance, entry):
+    """Give one request its scores."""
+    r = entry["request"]
+    request = requests[r]
+    if request["phase"] == RUNNING:
+        request["running_score"] = entry["running_score"]
+        if entry["running_score"] != 0.0:
+            instance["running_scored"] = 1
+    elif request["phase"] == WAITING:
+        request["running_score"] = entry["running_score"]
+        if entry["waiting_score"] != request["waiting_score"]:
+            rescore(requests, instance, r, entry["waiting_score"])
+
+
+@kernel
+def rescore(requests, instance, r, waiting_score):
+    """Move a waiting request to the place of another score."""
+    batch.dequeue(requests, instance, r)
+    requests[r]["waiting_score"] = waiting_score
+    batch.count_waiting(instance, requests[r], 1)
+    queue.insert(requests, instance, r)
+
+
+@kernel
+def settle(requests, engine, instance):
+    """Make the present order of the waiting queue its order at equal scores; end all holds.
+
+    Requests ahead of the unscored ones get ranks before theirs, those behind get ranks after, so
+    this costs O(log n) for each scored request and nothing for the others.
+    """
+    if instance["num_scored"] == 0:
+        return
+    by_priority = engine["by_priority"] == 1
+    r = queue.first(requests, instance)
+    ahead = NONE
+    while r != NONE and requests[r]["waiting_score"] > 0.0:
+        batch.dequeue(requests, instance, r)
+        requests[r]["parent"] = ahead  # a chain, last first
+        ahead = r
+        r = queue.first(requests, instance)
+    r = queue.last(requests, instance)
+    behind = NONE
+    while r != NONE and requests[r]["waiting_score"] < 0.0:
+        batch.dequeue(requests, instance, r)
+        requests[r]["parent"] = behind  # a chain, first first
+        behind = r
+        r = queue.last(requests, instance)
+    while ahead != NONE:
+        following = requests[ahead]["parent"]
+        instance["front_rank"] -= 1
+        put_back(requests, instance, ahead, instance["front_rank"], by_priority)
+        ahead = following
+    while behind != NONE:
+        following = requests[behind]["parent"]
+        instance["back_rank"] += 1
+        put_back(requests, instance, behind, instance["back_rank"], by_priority)
+        behind = following
+    release(requests, instance)
+
+
+@kernel
+def put_back(requests, instance, r, rank, by_priority):
+    """Insert a dequeued request unscored; under the priority policy its rank never changes."""
+    request = requests[r]
+    if not by_priority:
+        request["rank"] = rank
+    request["waiting_score"] = 0.0
+    request["held"] = 0
+    batch.count_waiting(instance, request, 1)
+    queue.insert(requests, instance, r)
+
+
+@kernel
+def release(requests, instance):
+    """End the holds of requests that a Steering preempted."""
+    r = queue.first(requests, instance)
+    while instance["num_held"] > 0 and r != NONE:
+        request = requests[r]
+        if request["held"]:
+            request["held"] = 0
+            if request["waiting_score"] != -math.inf:
+                instance["num_held"] -= 1
+                if request["waiting_score"] == 0.0:
+                    instance["num_scored"] -= 1
+        r = queue.following(requests, r)
+
+
+@kernel
+def sort_running(requests, instance, running):
+    """Highest running score first; stable, and cheap when nearly sorted."""
+    if not instance["running_scored"]:
+        return
+    for k in range(1, instance["num_running"]):
+        r = running[k]
+        own = requests[r]["running_score"]
+        place = k
+        while place > 0 and requests[running[place - 1]]["running_score"] < own:
+            running[place] = running[place - 1]
+            place -= 1
+        running[place] = r

@@ -1,0 +1,203 @@
+"""Names of schedulers and routers: what each is, where it comes from, what is simplified."""
+
+import importlib
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from sgym.errors import PolicyError
+from sgym.policies import kernels
+from sgym.policies.steering import Steering
+from sgym.policies.view import ClusterView, InstanceView
+
+
+@runtime_checkable
+class Policy(Protocol):
+    """A scheduler of your own: one method. `route(view) -> int` and `reset(seed)` are optional."""
+
+    def schedule(self, view: InstanceView) -> Steering | None:
+        """Say who runs next on this instance; None = leave everything as it is."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Builtin:
+    """A scheduler that comes with sgym: an engine that forms batches, and a compiled policy for it."""
+
+    about: str
+    source: str
+    kind: int = kernels.NEUTRAL
+    simplified: str = "nothing"
+    engine: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of scenario.engine that make it this scheduler."""
+    parameters: Mapping[str, float] = field(default_factory=dict)
+    """Parameters it reads, with defaults."""
+
+
+PREFILL_TIME = "prefill_time"
+ORDERS = {"reservation": 0.0, "expected_output": 256.0}
+"""Every ordering policy can keep blocks free for what the running requests will still generate."""
+
+POLICIES: dict[str, Builtin] = {
+    "vllm": Builtin(
+        "vLLM's V1 engine: running requests first, then waiting ones first come first served",
+        "vllm 0.33.0, v1/core/sched/scheduler.py",
+        engine={"former": "vllm_v1", "scheduling_policy": "fcfs"},
+        simplified="synchronous scheduling, no prefix caching",
+    ),
+    "vllm-priority": Builtin(
+        "vLLM's V1 engine under --scheduling-policy priority: order and victims by priority",
+        "vllm 0.33.0, v1/core/sched/scheduler.py",
+        engine={"former": "vllm_v1", "scheduling_policy": "priority"},
+        simplified="synchronous scheduling, no prefix caching",
+    ),
+    "vllm-v0": Builtin(
+        "vLLM's V0 engine: prefill-only iterations go before decode-only ones",
+        "vllm 0.6.6, core/scheduler.py",
+        engine={"former": "vllm_v0", "scheduling_policy": "fcfs", "enable_chunked_prefill": False},
+        simplified="preemption by recompute only",
+    ),
+    "sarathi": Builtin(
+        "Sarathi-Serve: decodes first, prompts in chunks that fill the budget (OSDI 2024)",
+        "microsoft/sarathi-serve 96f9911, sarathi_scheduler.py",
+        engine={"former": "sarathi", "scheduling_policy": "fcfs"},
+        simplified="a fixed chunk size: engine.max_num_batched_tokens",
+    ),
+    "orca": Builtin(
+        "Orca: iteration-level batching with KV reserved for the longest output (OSDI 2022)",
+        "microsoft/sarathi-serve 96f9911, orca_scheduler.py",
+        engine={"former": "orca", "scheduling_policy": "fcfs"},
+        simplified="nothing",
+    ),
+    "spf": Builtin(
+        "shortest prompt first, with aging and KV kept free for what the running ones will generate",
+        "project; the baseline to beat in colocated serving",
+        kernels.SPF,
+        parameters={"aging": 20.0, "reservation": 0.2, "expected_output": 256.0},
+    ),
+    "sjf": Builtin(
+        "shortest job first by predicted output (and prompt) length",
+        "learning-to-rank family, arXiv 2408.15792",
+        kernels.SJF,
+        parameters={"aging": 0.0, "prompt_weight": 0.0, "output_weight": 1.0, **ORDERS},
+        simplified="not preemptive; without a prediction, the mean length",
+    ),
+    "srpt": Builtin(
+        "shortest remaining processing time by predicted output length, also for victims",
+        "Schrage 1968; hao-ai-lab/vllm-ltr 13bbf6f",
+        kernels.SRPT,
+        parameters={"aging": 0.0, **ORDERS},
+        simplified="preempts only when memory is short",
+    ),
+    "edf": Builtin(
+        "earliest due token first, for admission and for victims",
+        "Liu and Layland 1973, on the token deadlines of arXiv 2410.14257",
+        kernels.EDF,
+        parameters=dict(ORDERS),
+    ),
+    "llf": Builtin(
+        "least laxity first: slack until the reader runs dry, less the prefill still to do",
+        "Mok 1983, on the token deadlines of arXiv 2410.14257",
+        kernels.LLF,
+        parameters={PREFILL_TIME: 1e-4, **ORDERS},
+    ),
+    "slack-victim": Builtin(
+        "first come first served, but the request with the largest slack is preempted first",
+        "project",
+        kernels.SLACK_VICTIM,
+        parameters=dict(ORDERS),
+    ),
+    "vtc": Builtin(
+        "virtual token counter: the client that was served least goes first (OSDI 2024)",
+        "Ying1123/VTC-artifact 192c2e2, vtc_req_queue.py",
+        kernels.VTC,
+        parameters={"prompt_weight": 1.0, "output_weight": 2.0},
+        simplified="the engine's own admission test; O(waiting) per iteration",
+    ),
+    "random": Builtin(
+        "waiting requests and victims in random order",
+        "project",
+        kernels.RANDOM,
+        parameters=dict(ORDERS),
+    ),
+}
+
+ROUTERS: dict[str, tuple[int, str]] = {
+    "round_robin": (kernels.ROUND_ROBIN, "in turn"),
+    "random": (kernels.RANDOM_ROUTER, "any, with equal probability"),
+    "least_outstanding": (kernels.LEAST_OUTSTANDING, "fewest requests waiting or running"),
+    "least_kv": (kernels.LEAST_KV, "smallest share of KV blocks in use"),
+    "power_of_two": (kernels.POWER_OF_TWO, "the less busy of two random ones"),
+}
+
+
+def builtin(name: str) -> Builtin:
+    """The built-in scheduler of this name.
+
+    Raises:
+        PolicyError: there is none.
+    """
+    if name not in POLICIES:
+        raise PolicyError(
+            f"no policy {name!r}; known: {', '.join(POLICIES)}, or your own as module:Class"
+        )
+    return POLICIES[name]
+
+
+def policy_record(name: str, router: str, parameters: Mapping[str, Any]) -> np.ndarray:
+    """POLICY (1,) for the kernels.
+
+    Raises:
+        PolicyError: unknown policy, router or parameter, or a parameter that is no number >= 0.
+    """
+    entry = builtin(name)
+    if router not in ROUTERS:
+        raise PolicyError(f"no router {router!r}; known: {', '.join(ROUTERS)}")
+    unknown = set(parameters) - set(entry.parameters)
+    if unknown:
+        raise PolicyError(
+            f"policy {name!r} has no parameter {sorted(unknown)[0]!r}; "
+            f"it has: {', '.join(entry.parameters) or 'none'}"
+        )
+    record = np.zeros(1, kernels.POLICY)
+    record["kind"] = entry.kind
+    record["router"] = ROUTERS[router][0]
+    for key, value in {**entry.parameters, **parameters}.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e12:
+            raise PolicyError(f"policy.{key} must be a number of at least 0, got {value!r}")
+        record[key] = value
+    return record
+
+
+def load_policy(policy: "str | Policy | type") -> "str | Policy":
+    """A built-in's name, or an object with `schedule(view)` from `module:Class`, a class or itself.
+
+    Raises:
+        PolicyError: it cannot be imported, or has no such method.
+    """
+    if isinstance(policy, str) and ":" not in policy:
+        builtin(policy)
+        return policy
+    made: Any = policy
+    if isinstance(policy, str):
+        module_name, _, attribute = policy.partition(":")
+        try:
+            made = getattr(importlib.import_module(module_name), attribute)
+        except (ImportError, AttributeError) as error:
+            raise PolicyError(
+                f"cannot load policy {policy!r}: {error}; "
+                "write it as module:Class, with the module importable from here"
+            ) from None
+    if inspect.isclass(made):
+        try:
+            made = made()
+        except TypeError as error:
+            raise PolicyError(
+                f"{policy!r} must be constructible without arguments: {error}"
+            ) from None
+    if not isinstance(made, Policy):
+        raise PolicyError(f"{policy!r} has no method schedule(self, view) -> Steering")
+    return made

@@ -1,0 +1,104 @@
+"""The Steering: the one record that every scheduler fills in, compiled, learned or ten lines of Python."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from sgym.core.layout import PENDING, RUNNING, STEERED, WAITING
+from sgym.errors import PolicyError
+
+HOLD = -math.inf
+"""A waiting score that keeps a request from being admitted until the next decision."""
+
+
+@dataclass(slots=True)
+class Steering:
+    """Who runs next. Whatever is left out is neutral; an empty Steering is the stock engine.
+
+    Requests are named by their index (`view.waiting[0].id`). Scores, caps and holds stay in force and are
+    re-applied every iteration until the next decision; preempt and reject act once, in this order: reject,
+    preempt, sort, form the batch. Sorting is stable, and the sorted order persists.
+    """
+
+    waiting_score: dict[int, float] = field(default_factory=dict)
+    """Admission order, highest first; HOLD (-inf) = not now."""
+    running_score: dict[int, float] = field(default_factory=dict)
+    """Budget order, highest first; the lowest is preempted first."""
+    preempt: list[int] = field(default_factory=list)
+    """Preempt these before the batch is formed; they are held until the next decision."""
+    reject: list[int] = field(default_factory=list)
+    """Refuse these waiting requests; they stay in the denominator of every metric."""
+    token_budget: int | None = None
+    """Tokens in an iteration, at most `max_num_batched_tokens`."""
+    active_cap: int | None = None
+    """Most running requests, at most `max_num_seqs`."""
+    chunk_cap: int = 0
+    """Most prefill tokens of one request per iteration; 0 = no cap."""
+    reserve: int = 0
+    """KV blocks that admission leaves free while something runs."""
+    hold_prefill: bool = False
+    """Defer prefill while something decodes, unless the last unheld pass left a backlog."""
+
+
+def steered_entries(steering: Steering, requests: np.ndarray, instance: int) -> np.ndarray:
+    """The part of a Steering that concerns single requests, STEERED (n,), checked.
+
+    Raises:
+        PolicyError: names a request that is unknown, not here, or finished; or a score is NaN.
+    """
+    named = list(
+        dict.fromkeys(
+            [*steering.reject, *steering.preempt, *steering.waiting_score, *steering.running_score]
+        )
+    )
+    entries = np.zeros(len(named), STEERED)
+    for entry, index in zip(entries, named, strict=True):
+        _check_request(index, requests, instance)
+        entry["request"] = index
+        entry["waiting_score"] = _score(steering.waiting_score, index, "waiting_score")
+        entry["running_score"] = _score(steering.running_score, index, "running_score")
+        entry["preempt"] = index in steering.preempt
+        entry["reject"] = index in steering.reject
+    return entries
+
+
+def _check_request(index: int, requests: np.ndarray, instance: int) -> None:
+    if not 0 <= index < len(requests) or requests["phase"][index] == PENDING:
+        raise PolicyError(f"the Steering names request {index!r}, which has not arrived")
+    phase, where = requests["phase"][index], requests["instance"][index]
+    if phase not in (WAITING, RUNNING) or where != instance:
+        raise PolicyError(
+            f"the Steering for instance {instance} names request {index}, which neither waits nor "
+            "runs there; use only ids from view.waiting and view.running"
+        )
+
+
+def _score(scores: Mapping[int, float], index: int, name: str) -> float:
+    value = float(scores.get(index, 0.0))
+    if math.isnan(value) or value == math.inf or (value == HOLD and name == "running_score"):
+        raise PolicyError(f"Steering.{name}[{index}] must be a finite number, got {value}")
+    return value
+
+
+def set_knobs(steering: Steering, instance: np.void, engine: np.void) -> None:
+    """Write the knobs of a Steering into an INSTANCE record.
+
+    Raises:
+        PolicyError: a knob is out of its range.
+    """
+    most_tokens, most_seqs = int(engine["max_num_batched_tokens"]), int(engine["max_num_seqs"])
+    budget = most_tokens if steering.token_budget is None else steering.token_budget
+    cap = most_seqs if steering.active_cap is None else steering.active_cap
+    instance["token_budget"] = _knob("token_budget", budget, 1, most_tokens)
+    instance["active_cap"] = _knob("active_cap", cap, 1, most_seqs)
+    instance["chunk_cap"] = _knob("chunk_cap", steering.chunk_cap, 0, 2**31 - 1)
+    instance["reserve"] = _knob("reserve", steering.reserve, 0, 2**31 - 1)
+    instance["hold_prefill"] = int(steering.hold_prefill)
+
+
+def _knob(name: str, value: int, low: int, high: int) -> int:
+    if int(value) != value or not low <= value <= high:
+        raise PolicyError(f"Steering.{name} must be an integer from {low} to {high}, got {value!r}")
+    return int(value)

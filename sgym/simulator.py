@@ -1,0 +1,385 @@
+"""Simulator: the stateful face of the core. `simulate` runs a whole episode."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sgym import metrics, profiles, workload
+from sgym.config import Engine, Scenario, load_scenario
+from sgym.core import build, engine, layout, metric
+from sgym.core import steer as core_steer
+from sgym.core.layout import DONE, LOG_FULL, ROUTE, SCHEDULE, Former, Penalty, RewardKind, State
+from sgym.errors import PolicyError, ScenarioError, SimulationError
+from sgym.policies import kernels
+from sgym.policies.registry import Builtin, Policy, builtin, load_policy, policy_record
+from sgym.policies.steering import Steering, set_knobs, steered_entries
+from sgym.policies.view import ClusterView, InstanceView
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Source = str | Path | Mapping[str, Any] | Scenario
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What the simulation stopped for."""
+
+    kind: str
+    """"schedule", "route" or "done"."""
+    time: float
+    """Seconds since the start."""
+    view: InstanceView | ClusterView | None
+    """The instance that asks, or the cluster and the request to be routed; None when done."""
+
+
+class Simulator:
+    """One simulated cluster that is stepped by hand, by a policy, or by an environment.
+
+    Args:
+        scenario: name, path, dict or Scenario.
+        seed: of everything random in it.
+        policy: a built-in's name, which may also choose the engine; None = `scenario.policy`.
+        arrivals: a workload of your own (DataFrame, list of dicts, ARRIVAL array).
+        log: what to record, of "tokens", "iterations", "batches".
+        track: keep the reward current, as `potential` needs it.
+
+    Raises:
+        ScenarioError, ProfileError, TraceError, PolicyError: with the field, the value and the rule.
+    """
+
+    def __init__(
+        self,
+        scenario: Source,
+        seed: int = 0,
+        policy: str | None = None,
+        arrivals: Any = None,
+        log: Sequence[str] = (),
+        track: bool = True,
+    ):
+        unknown = set(log) - set(build.LOGS)
+        if unknown:
+            raise ScenarioError(f"log has {sorted(unknown)}, but only {build.LOGS} can be logged")
+        loaded = load_scenario(scenario)
+        name = policy or loaded.policy.name
+        self.policy_name = name
+        self.scenario = with_engine_of(loaded, builtin(name))
+        parameters = dict(loaded.policy.model_extra or {}) if name == loaded.policy.name else {}
+        self._policy = policy_record(name, loaded.cluster.router, parameters)
+        self._latency, blocks = profiles.for_scenario(self.scenario)
+        self._engines = engine_records(self.scenario, blocks)
+        self._arrivals = None if arrivals is None else workload.from_table(arrivals)
+        self._log, self._track = tuple(log), track
+        self.seed = seed
+        self.state: State
+        self.reset(seed)
+
+    @property
+    def now(self) -> float:
+        """Seconds since the start."""
+        return float(self.state.cluster[0]["clock"])
+
+    @property
+    def window(self) -> tuple[float, float]:
+        """Start and end of what counts, in seconds: the warm start comes before."""
+        episode = self.scenario.episode
+        return episode.warm_start, episode.warm_start + episode.duration
+
+    @property
+    def potential(self) -> float:
+        """B: what has been earned so far; the reward of a step is its change over the duration."""
+        state = self.state
+        cluster = state.cluster[0]
+        at = cluster["horizon"] if cluster["decision"] == DONE else cluster["clock"]
+        return float(metric.value(state.requests, state.instances, cluster, state.dry, at))
+
+    def reset(self, seed: int | None = None) -> Decision:
+        """Start over, with the next decision; another seed draws another workload."""
+        if seed is not None:
+            self.seed = seed
+        arrivals = self._arrivals
+        if arrivals is None:
+            arrivals = workload.generate(self.scenario, self.seed)
+        requests = build.fresh_requests(arrivals, self.scenario.engine.max_model_len)
+        set_metric(requests, self.scenario)
+        cluster = cluster_record(self.scenario, self.seed, self._track)
+        self.state = build.fresh_state(requests, self._engines, self._latency, cluster, self._log)
+        self._clients = np.zeros(int(requests["tenant"].max(initial=0)) + 1, kernels.CLIENT)
+        self._warm_up()
+        return self.advance()
+
+    def _warm_up(self) -> None:
+        start, end = self.window
+        if start > 0:
+            self.state.cluster["horizon"] = start
+            self._drive()
+        self._baseline = metrics.baseline(self.state, self.scenario.slo, start)
+        self.state.cluster["horizon"] = end
+
+    def _drive(self) -> None:
+        while kernels.drive(self.state, self._policy, self._clients) == LOG_FULL:
+            self.state = build.enlarged(self.state)
+
+    def advance(self, route: bool = False) -> Decision:
+        """Run to the next decision; arrivals are routed by the scenario's router unless `route`."""
+        while True:
+            kind = engine.advance(self.state)
+            if kind == LOG_FULL:
+                self.state = build.enlarged(self.state)
+            elif kind == ROUTE and not route:
+                kernels.answer(self.state, self._policy, self._clients)
+            else:
+                return self.decision
+
+    @property
+    def decision(self) -> Decision:
+        """What the simulation waits for."""
+        cluster = self.state.cluster[0]
+        kind = int(cluster["decision"])
+        if kind == SCHEDULE:
+            return Decision(
+                "schedule", self.now, InstanceView(self.state, int(cluster["instance"]))
+            )
+        if kind == ROUTE:
+            return Decision("route", self.now, ClusterView(self.state))
+        return Decision("done", self.now, None)
+
+    def step(self, answer: Steering | int | None = None, route: bool = False) -> Decision:
+        """Answer the decision and run to the next one.
+
+        Args:
+            answer: a Steering (None = leave the one in force), or an instance's index when routing.
+            route: also stop for the next arrival that has to be routed.
+
+        Raises:
+            PolicyError: the answer is of the wrong kind or names what is not there.
+        """
+        self.answer(answer)
+        return self.advance(route)
+
+    def answer(self, answer: Steering | int | None) -> None:
+        """Carry out the answer to the decision that `state.cluster` waits for."""
+        cluster = self.state.cluster[0]
+        kind = int(cluster["decision"])
+        if kind == DONE:
+            raise SimulationError("the episode is over: call reset()")
+        if kind == ROUTE:
+            engine.route(self.state, self._checked_instance(answer))
+            return
+        if answer is not None:
+            if not isinstance(answer, Steering):
+                raise PolicyError(f"a schedule decision takes a Steering or None, got {answer!r}")
+            self._steer(answer, int(cluster["instance"]))
+        engine.iterate(self.state)
+
+    def _checked_instance(self, answer: Any) -> int:
+        count = len(self.state.instances)
+        if isinstance(answer, bool) or not isinstance(answer, int | np.integer):
+            raise PolicyError(f"a route decision takes the index of an instance, got {answer!r}")
+        if not 0 <= answer < count:
+            raise PolicyError(f"route must be an instance from 0 to {count - 1}, got {answer}")
+        return int(answer)
+
+    def _steer(self, steering: Steering, i: int) -> None:
+        state = self.state
+        entries = steered_entries(steering, state.requests, i)
+        set_knobs(steering, state.instances[i], state.engines[i])
+        core_steer.steer(
+            state.requests,
+            state.engines[i],
+            state.instances[i],
+            state.cluster[0],
+            state.running[i],
+            state.dry,
+            state.batches,
+            entries,
+        )
+
+    def run(self, policy: Policy | None = None) -> "Result":
+        """Run to the end under a policy of your own, or the built-in one."""
+        if policy is None:
+            if int(self.state.cluster[0]["decision"]) in (ROUTE, SCHEDULE):
+                kernels.answer(self.state, self._policy, self._clients)
+            self._drive()
+            return self.result()
+        routes = getattr(policy, "route", None)
+        decision = self.decision
+        while decision.kind != "done":
+            if isinstance(decision.view, ClusterView):
+                answer = routes(decision.view) if routes else None
+            else:
+                assert decision.view is not None
+                answer = policy.schedule(decision.view)
+            decision = self.step(answer, route=routes is not None)
+        return self.result()
+
+    def result(self) -> "Result":
+        """What has happened so far."""
+        return Result(
+            self.scenario, self.policy_name, self.seed, self.state, self.window, self._baseline
+        )
+
+    def snapshot(self) -> tuple[Any, ...]:
+        """A copy of everything that changes; `restore` brings it back exactly."""
+        arrays = tuple(array.copy() for array in self.state)
+        return arrays, self._clients.copy(), self._baseline, self.seed
+
+    def restore(self, snapshot: tuple[Any, ...]) -> None:
+        """Return to a snapshot of this simulator; the snapshot stays usable."""
+        arrays, clients, self._baseline, self.seed = snapshot
+        self.state = State(*(array.copy() for array in arrays))
+        self._clients = clients.copy()
+
+
+@dataclass(frozen=True)
+class Result:
+    """An episode that was simulated."""
+
+    scenario: Scenario
+    policy: str
+    seed: int
+    state: State
+    window: tuple[float, float]
+    baseline: metrics.Baseline
+
+    @cached_property
+    def summary(self) -> dict[str, float]:
+        """All metrics, flat, with units in the names."""
+        return metrics.summarize(self.state, self.scenario.slo, self.window, self.baseline)
+
+    @cached_property
+    def requests(self) -> "pd.DataFrame":
+        """A row per request."""
+        return metrics.requests_frame(self.state, self.scenario.slo, self.window[1])
+
+    @cached_property
+    def iterations(self) -> "pd.DataFrame":
+        """A row per iteration, if logged."""
+        return self._frame("iterations")
+
+    @cached_property
+    def tokens(self) -> "pd.DataFrame":
+        """A row per delivered token, if logged."""
+        return self._frame("tokens")
+
+    @cached_property
+    def batches(self) -> "pd.DataFrame":
+        """A row per request in an iteration, if logged; tokens = 0 marks a victim."""
+        return self._frame("batches")
+
+    def _frame(self, name: str) -> "pd.DataFrame":
+        import pandas as pd
+
+        log = getattr(self.state, name)
+        if not log.size:
+            raise ScenarioError(f"{name} were not logged: ask with log=({name!r},)")
+        return pd.DataFrame(log[: int(self.state.cluster[0][f"num_{name}_logged"])])
+
+
+def simulate(
+    scenario: Source,
+    policy: str | Policy | type | None = None,
+    seed: int = 0,
+    log: Sequence[str] = (),
+    arrivals: Any = None,
+) -> Result:
+    """Simulate one episode.
+
+    Args:
+        scenario: name, path, dict or Scenario.
+        policy: a built-in's name, `module:Class`, an object with `schedule(view)`, or its class.
+        seed: of everything random.
+        log: what to record, of "tokens", "iterations", "batches".
+        arrivals: a workload of your own instead of the scenario's.
+    """
+    loaded = None if policy is None else load_policy(policy)
+    name = loaded if isinstance(loaded, str) else None
+    own = None if isinstance(loaded, str) else loaded
+    simulator = Simulator(scenario, seed, name, arrivals, log, track=False)
+    reset = getattr(own, "reset", None)
+    if reset is not None:
+        reset(seed)
+    result = simulator.run(own)
+    if own is None:
+        return result
+    label = policy if isinstance(policy, str) else type(own).__name__
+    return Result(result.scenario, label, seed, result.state, result.window, result.baseline)
+
+
+def with_engine_of(scenario: Scenario, entry: Builtin) -> Scenario:
+    """The scenario on the engine that a built-in scheduler needs."""
+    if not entry.engine:
+        return scenario
+    settings = scenario.engine.model_dump() | dict(entry.engine)
+    if settings["former"] == "vllm_v0" and not settings["enable_chunked_prefill"]:
+        longest = max(settings["max_num_batched_tokens"], settings["max_model_len"])
+        settings["max_num_batched_tokens"] = longest  # as V0 sets it: a whole prompt must fit
+    return scenario.model_copy(update={"engine": Engine.model_validate(settings)})
+
+
+def engine_records(scenario: Scenario, usable_blocks: int) -> np.ndarray:
+    """ENGINE (instances,)."""
+    limits = scenario.engine
+    former = Former[limits.former.upper()]
+    records = np.zeros(scenario.cluster.instances, layout.ENGINE)
+    watermark = limits.watermark
+    if watermark is None:
+        watermark = 0.01 if former in (Former.VLLM_V0, Former.SARATHI) else 0.0
+    records["former"] = int(former)
+    records["max_num_seqs"] = limits.max_num_seqs
+    records["max_num_batched_tokens"] = limits.max_num_batched_tokens
+    records["max_model_len"] = limits.max_model_len
+    records["block_size"] = limits.block_size
+    records["num_blocks"] = usable_blocks
+    records["watermark_blocks"] = int(watermark * usable_blocks)
+    records["long_prefill_token_threshold"] = limits.long_prefill_token_threshold
+    records["chunked_prefill"] = limits.enable_chunked_prefill
+    records["reserve_full_isl"] = limits.scheduler_reserve_full_isl
+    records["by_priority"] = limits.scheduling_policy == "priority"
+    records["orca_reserve"] = ("max_len", "pow2", "oracle").index(limits.orca_reserve)
+    return records
+
+
+def cluster_record(scenario: Scenario, seed: int, track: bool) -> np.ndarray:
+    """CLUSTER (1,) with the metric and the random counters."""
+    slo = scenario.slo
+    record = np.zeros(1, layout.CLUSTER)
+    seeds = np.random.SeedSequence([seed, 0x5E17]).generate_state(3, np.uint32)
+    for name, start in zip(("noise", "router", "policy"), seeds, strict=True):
+        record[f"{name}_counter"] = int(start) << 24
+    record["router_counter"] = (
+        0 if scenario.cluster.router == "round_robin" else int(seeds[1]) << 24
+    )
+    record["horizon"] = scenario.episode.warm_start + scenario.episode.duration
+    record["track"] = track
+    record["penalty"] = int(Penalty[slo.penalty.upper()])
+    record["penalty_cap"] = slo.penalty_cap
+    record["scale_by_tokens"] = slo.scale_by_tokens
+    record["from_first_token"] = slo.origin == "first_token"
+    record["clamp"] = slo.clamp
+    record["reward_kind"] = int(RewardKind[slo.reward.upper()])
+    return record
+
+
+def set_metric(requests: np.ndarray, scenario: Scenario) -> None:
+    """Write what the metric says of each request's class into REQUEST (n,)."""
+    slo = scenario.slo
+    users = requests["user_class"]
+    per_class = {
+        name: np.array([getattr(user, name) for user in slo.classes])[users]
+        for name in ("token_time", "weight", "alpha", "first_delay", "first_delay_per_prompt_token")
+    }
+    requests["token_time"] = per_class["token_time"]
+    requests["weight"] = per_class["weight"]
+    requests["alpha"] = per_class["alpha"] * per_class["weight"]
+    requests["first_delay"] = (
+        per_class["first_delay"] + per_class["first_delay_per_prompt_token"] * requests["prompt"]
+    )
+    requests["due"] = requests["arrival"] + requests["first_delay"] + requests["token_time"]
+    if slo.origin == "first_token":
+        requests["due"] = layout.NEVER
+    requests["lateness"] = 0.0 if slo.clamp else metric.NO_LATENESS
