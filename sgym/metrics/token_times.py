@@ -75,15 +75,23 @@ def _fill(row: np.void, times: np.ndarray, slo: Slo, at: float) -> None:
     row["phase"] = layout.FINISHED if finished else layout.RUNNING if count else layout.WAITING
     if row["arrival"] > at:
         row["phase"] = layout.PENDING
-    if slo.origin == "commit":
-        origin = row["arrival"]
-    else:
-        origin = row["first_token"] if count else NEVER
-    deadlines = origin + row["first_delay"] + row["token_time"] * np.arange(1, count + 2)
+    deadlines = _deadlines(row, slo, count + 1)
     floor = 0.0 if slo.clamp else -NEVER
     worst = np.maximum.accumulate(np.append(floor, times - deadlines[:-1]))
     row["due"], row["lateness"] = deadlines[-1], worst[-1]
     row["late_sum"] = np.maximum(worst[1:], 0.0).sum()
+
+
+def _deadlines(row: np.void, slo: Slo, count: int) -> np.ndarray:
+    """When the first `count` tokens are due, seconds: d_i = D0 + V*i from the arrival, or V*(i - 1)
+    from the first token, which is then never late itself.
+    """
+    steps = row["token_time"] * np.arange(1, count + 1)
+    if slo.origin == "commit":
+        return row["arrival"] + row["first_delay"] + steps
+    if row["generated"] == 0:
+        return np.full(count, NEVER)
+    return row["first_token"] + steps - row["token_time"]
 
 
 def score_log(log: "pd.DataFrame", slo: Slo, horizon: float) -> dict[str, float]:
