@@ -61,8 +61,8 @@ def quality(requests: np.ndarray, at: float) -> Floats:
     S_whole is the area below the curve of a reader who is never kept waiting, until the real reader
     is through; S_delay the area between that curve and the real reader's. A reader of one token per
     V seconds gets through token i late by the worst lateness so far, so with n tokens and a worst
-    lateness L these are `late_sum` and V*n*n/2 + n*L. A token that the reader waits for at `at` counts
-    as if it came then.
+    lateness L these are `late_sum` and V*n*n/2 + n*L. A token that the reader waits for at `at`
+    counts as if it came then.
 
     Returns:
         0 to 1, (num_requests,); 1 where nothing was due yet.

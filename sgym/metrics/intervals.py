@@ -22,7 +22,7 @@ def mean_interval(values: ArrayLike, level: float = 0.95) -> Interval:
     """Mean over seeds and its confidence interval.
 
     Args:
-        values: one per seed. With one value alone the bounds are NaN; a NaN among them makes all NaN.
+        values: one per seed. With one value the bounds are NaN; a NaN among them makes all NaN.
         level: probability that the interval covers the mean, above 0 and below 1.
     """
     values = np.asarray(values, np.float64).ravel()
@@ -45,7 +45,8 @@ def paired_difference(first: ArrayLike, second: ArrayLike, level: float = 0.95) 
     first, second = np.asarray(first, np.float64), np.asarray(second, np.float64)
     if first.shape != second.shape:
         raise SgymError(
-            f"paired values must come from the same seeds, got shapes {first.shape} and {second.shape}"
+            "paired values must come from the same seeds, "
+            f"got shapes {first.shape} and {second.shape}"
         )
     return mean_interval(first - second, level)
 

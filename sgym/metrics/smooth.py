@@ -32,8 +32,8 @@ def idle_latency(requests: np.ndarray, at: float) -> Floats:
         at: seconds.
 
     Returns:
-        seconds, (num_requests,): the worst lateness of a token, the overdue one included. -inf where
-        no token is due or delivered yet, and for requests that have not arrived.
+        seconds, (num_requests,): the worst lateness of a token, the overdue one included. -inf
+        where no token is due or delivered yet, and for requests that have not arrived.
     """
     waited = np.where(requests["phase"] == layout.FINISHED, -np.inf, at - requests["due"])
     latency = np.maximum(requests["lateness"], waited)
@@ -50,7 +50,7 @@ def penalty(latency: Floats, num_tokens: NDArray[np.int32], slo: Slo) -> Floats:
     """f: the tokens that idle latency costs, per unit of alpha.
 
     Args:
-        latency: seconds, (num_requests,); negative values occur only without `slo.clamp`.
+        latency: seconds, (num_requests,); negative only without `slo.clamp`.
         num_tokens: tokens delivered, (num_requests,).
         slo: chooses the form.
 
@@ -60,7 +60,7 @@ def penalty(latency: Floats, num_tokens: NDArray[np.int32], slo: Slo) -> Floats:
     if slo.penalty == "capped":
         cost = np.minimum(latency, slo.penalty_cap)
     elif slo.penalty == "quadratic":
-        cost = latency * np.abs(latency)
+        cost = latency * latency
     else:
         cost = latency
     return cost * num_tokens if slo.scale_by_tokens else cost

@@ -54,7 +54,7 @@ def summarize(
         state: the simulation at the end of the window.
         slo: the metric.
         window: start and end, seconds.
-        baseline: from `baseline()`, for a window that follows a warm start; None = nothing was before.
+        baseline: from `baseline()`, for a window after a warm start; None = nothing was before.
 
     Returns:
         flat dict; a percentile or mean over nothing is NaN.
@@ -193,15 +193,16 @@ def _is_decided(counted: np.ndarray, end: float) -> np.ndarray:
 
 
 def _engine_sums(state: layout.State, at: float) -> Columns:
-    """Sums over the engines up to `at`; nothing changed since each wrote down its own."""
+    """Sums over the engines up to `at`, with the part that they have not written down yet."""
     instances = state.instances
     since = np.maximum(at - instances["sums_since"], 0.0)
+    under_way = instances["busy"] * np.clip(at - instances["start"], 0.0, instances["duration"])
     used = state.engines["num_blocks"] - instances["free_blocks"]
     return {
         "iterations": float(instances["iterations"].sum()),
         "preemptions": float(instances["preemptions"].sum()),
         "batched_tokens": float(instances["batched_tokens"].sum()),
-        "busy_time": float((instances["busy_time"] + instances["busy"] * since).sum()),
+        "busy_time": float((instances["busy_time"] + under_way).sum()),
         "block_time": float((instances["block_time"] + used * since).sum()),
         "running_time": float((instances["running_time"] + instances["num_running"] * since).sum()),
     }

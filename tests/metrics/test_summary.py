@@ -171,10 +171,13 @@ def test_engine_sums_become_shares_of_the_window():
 def test_engine_sums_are_continued_to_the_end_of_the_window():
     state = state_of(from_token_times([0.0], [ON_TIME], SLO, 10.0))
     state.instances["busy"] = state.instances["num_running"] = 1
+    state.instances["start"], state.instances["duration"] = 9.0, 4.0
+    state.instances["busy_time"] = 3.0
     state.instances["free_blocks"] = 60
     state.instances["sums_since"] = 5.0
     columns = summarize(state, SLO, (0.0, 10.0))
-    assert columns["busy_share"] == columns["mean_running"] == 0.5
+    assert columns["busy_share"] == 0.4
+    assert columns["mean_running"] == 0.5
     assert columns["kv_utilisation"] == 0.2
 
 
