@@ -1,7 +1,7 @@
-"""Workloads: readers of public traces, arrival processes and lengths; everything becomes one table.
+"""Workloads: readers of public traces, arrival processes and lengths; all become one table.
 
-`generate(scenario, seed)` is what the simulator calls; the rest is for people who look at, fit or fetch
-traces. `sgym.workload.fetch` downloads public traces.
+`generate(scenario, seed)` is what the simulator calls; the rest is for people who look at, fit or
+fetch traces. `sgym.workload.fetch` downloads public traces.
 """
 
 from sgym.workload.fetch import resolve_trace

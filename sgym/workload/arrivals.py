@@ -1,8 +1,8 @@
 """Arrival processes: when requests come, as sorted seconds in [0, duration).
 
-Every process draws gaps of mean 1 and stretches them. Where the rate varies, the gaps are laid out on
-the axis of expected arrivals and mapped back to time through the inverse of the cumulative rate, which
-is exact for piecewise constant rates.
+Every process draws gaps of mean 1, lays them out on the axis of expected arrivals and maps them to
+time through the inverse of the cumulative rate, which is exact for piecewise constant rates. `rate`
+is the mean of the process in the long run: a window that holds part of a cycle may have another.
 """
 
 from collections.abc import Callable
@@ -69,7 +69,7 @@ def _marks(draw: Draw, total: float, limit: int | None) -> np.ndarray:
     """Running sums of gaps up to `total`; float64 (n,)."""
     batch = int(total + 4.0 * np.sqrt(total)) + 16
     batch = _at_most(batch, None if limit is None else limit + 1)
-    parts, reached, count = [], 0.0, 0
+    parts, reached, count = [np.empty(0)], 0.0, 0
     while reached < total and (limit is None or count < limit):
         sums = reached + np.cumsum(draw(batch))
         parts.append(sums)
@@ -125,7 +125,7 @@ def _markov_levels(arrivals: Arrivals, duration: float, seed: int) -> tuple[np.n
 
 
 def _diurnal(arrivals: Arrivals, rate: float, duration: float) -> tuple[np.ndarray, np.ndarray]:
-    """rate * (1 + amplitude * sin(2 pi (t + phase) / period)), integrated."""
+    """Rate * (1 + amplitude * sin(2 pi (t + phase) / period)), integrated."""
     points = int(np.ceil(DIURNAL_POINTS * duration / arrivals.period)) + DIURNAL_POINTS
     clock = np.linspace(0.0, duration, points)
     omega = 2.0 * np.pi / arrivals.period

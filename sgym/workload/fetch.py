@@ -1,4 +1,4 @@
-"""Public traces: where they are, and a download into the user's cache that is checked by SHA-256."""
+"""Public traces: where they are, and a checked download into the user's cache."""
 
 import difflib
 import hashlib
@@ -99,7 +99,9 @@ def resolve_trace(name_or_path: str | Path) -> Path:
         cached = cache_folder() / TRACES[name].file_name
         if cached.is_file():
             return cached
-        raise TraceError(f"trace {name!r} is not on this machine yet: run `sgym traces fetch {name}`")
+        raise TraceError(
+            f"trace {name!r} is not on this machine yet: run `sgym traces fetch {name}`"
+        )
     raise TraceError(f"no trace {name!r}: neither a file nor {_known_names(name)}")
 
 
@@ -119,7 +121,10 @@ def _download(url: str, folder: Path) -> Path:
     """Download to a temporary file in `folder`; nothing stays behind after an error."""
     handle, name = tempfile.mkstemp(dir=folder, suffix=".part")
     try:
-        with os.fdopen(handle, "wb") as file, urllib.request.urlopen(url, timeout=TIMEOUT) as source:
+        with (
+            os.fdopen(handle, "wb") as file,
+            urllib.request.urlopen(url, timeout=TIMEOUT) as source,
+        ):
             while chunk := source.read(CHUNK):
                 file.write(chunk)
     except BaseException:

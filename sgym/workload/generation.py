@@ -101,8 +101,8 @@ def _from_trace(
 def _times(workload: Workload, duration: float, seed: int) -> np.ndarray:
     if workload.rate is None:
         raise ScenarioError(
-            f"workload.trace {workload.trace!r} has no time stamps: give workload.rate (requests per "
-            "second), and workload.arrivals if they should not be Poisson"
+            f"workload.trace {workload.trace!r} has no time stamps: give workload.rate (requests "
+            "per second), and workload.arrivals if they should not be Poisson"
         )
     return arrival_times(workload.arrivals, workload.rate, duration, seed, workload.num_requests)
 
@@ -125,7 +125,7 @@ def _named_classes(classes: tuple[UserClass, ...], values: np.ndarray) -> np.nda
     known = {user.name: index for index, user in enumerate(classes)}
     known |= {str(index): index for index in range(len(classes)) if str(index) not in known}
     kinds, inverse = np.unique(values, return_inverse=True)
-    unknown = [kind for kind in kinds if kind not in known]
+    unknown = [str(kind) for kind in kinds if kind not in known]
     if unknown:
         raise ScenarioError(
             f"the trace has user_class {unknown[0]!r}, but slo.classes has "

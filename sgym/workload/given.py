@@ -19,18 +19,19 @@ def from_table(table: "pd.DataFrame | np.ndarray | Sequence[Mapping[str, Any]]")
     """Requests from a DataFrame, a structured array or a list of dicts.
 
     Args:
-        table: columns arrival (seconds), prompt and output (tokens); optional are predicted (tokens,
-            NaN = none), priority (lower first), tenant, user_class (index into slo.classes).
+        table: columns arrival (seconds), prompt and output (tokens); optional are predicted
+            (tokens, NaN = none), priority (lower first), tenant and user_class (index into
+            slo.classes). Other columns are ignored.
 
     Returns:
         ARRIVAL (n,), sorted by arrival; rows that arrive together keep their order.
 
     Raises:
-        TraceError: a column is missing or unknown, or a value is not allowed; names row and rule.
+        TraceError: a column is missing, or a value is not allowed; names row and rule.
     """
     import pandas as pd
 
-    frame = table if isinstance(table, pd.DataFrame) else pd.DataFrame(table)
+    frame: Any = table if isinstance(table, pd.DataFrame) else pd.DataFrame(table)
     known = (*REQUIRED, *OPTIONAL)
     missing = [name for name in REQUIRED if name not in frame]
     if missing:
@@ -44,11 +45,11 @@ def from_table(table: "pd.DataFrame | np.ndarray | Sequence[Mapping[str, Any]]")
     return requests[np.argsort(requests["arrival"], kind="stable")]
 
 
-def _column(frame: "pd.DataFrame", name: str) -> np.ndarray:
+def _column(frame: Any, name: str) -> np.ndarray:
     """The checked values of a column; float64 (n,)."""
     import pandas as pd
 
-    values = pd.to_numeric(frame[name], errors="coerce").to_numpy(np.float64)
+    values = np.asarray(pd.to_numeric(frame[name], errors="coerce"), np.float64)
     if name == "arrival":
         wrong, rule = ~(np.isfinite(values) & (values >= 0)), "seconds, at least 0"
     elif name == "predicted":
@@ -61,6 +62,7 @@ def _column(frame: "pd.DataFrame", name: str) -> np.ndarray:
     if wrong.any():
         row = int(np.argmax(wrong))
         raise TraceError(
-            f"row {row} of the table of requests has {name} {frame[name].iloc[row]!r}, must be {rule}"
+            f"row {row} of the table of requests has {name} {frame[name].iloc[row]!r}, "
+            f"must be {rule}"
         )
     return values

@@ -6,8 +6,8 @@ import numpy as np
 
 from sgym.config import Lengths
 from sgym.errors import ScenarioError
-from sgym.workload.streams import Purpose, stream
 from sgym.workload.quantiles import load_dataset
+from sgym.workload.streams import Purpose, stream
 
 MAX_TOKENS = 2**31 - 1
 MAX_REJECTED = 1_000_000  # draws in a row before `max_prompt` counts as impossible

@@ -102,19 +102,18 @@ def fit(table: "pd.DataFrame", description: str = "", source: str = "") -> dict[
     """
     if len(table) < 2:
         raise TraceError(f"a fit needs at least 2 requests, got {len(table)}")
-    lengths = table[["prompt", "output"]].astype(float)
-    quantiles = np.percentile(lengths.to_numpy(), PERCENTILES, axis=0)
-    ranks = lengths.rank()
-    spearman = float(np.nan_to_num(ranks["prompt"].corr(ranks["output"]))) if _varies(lengths) else 0.0
+    lengths = table[["prompt", "output"]].to_numpy(np.float64)
+    quantiles = np.percentile(lengths, PERCENTILES, axis=0)
+    means = lengths.mean(axis=0)
     return {
         "version": 1,
         "description": description,
         "source": source,
         "license": None,
         "n": len(table),
-        "spearman": round(spearman, 4),
-        "prompt_mean": round(float(lengths["prompt"].mean()), 1),
-        "output_mean": round(float(lengths["output"].mean()), 1),
+        "spearman": round(_spearman(lengths), 4),
+        "prompt_mean": round(float(means[0]), 1),
+        "output_mean": round(float(means[1]), 1),
         "percentiles": list(PERCENTILES),
         "prompt": [round(float(value), 2) for value in quantiles[:, 0]],
         "output": [round(float(value), 2) for value in quantiles[:, 1]],
@@ -131,8 +130,15 @@ def save_fit(path: str | Path, entry: Mapping[str, Any]) -> None:
     os.replace(file.name, target)
 
 
-def _varies(lengths: "pd.DataFrame") -> bool:
-    return bool((lengths.nunique() > 1).all())
+def _spearman(lengths: np.ndarray) -> float:
+    """Rank correlation of two columns, equal values sharing a rank; 0 if one never varies."""
+    if (lengths.max(axis=0) == lengths.min(axis=0)).any():
+        return 0.0
+    ranks = []
+    for column in lengths.T:
+        _, inverse, counts = np.unique(column, return_inverse=True, return_counts=True)
+        ranks.append((np.cumsum(counts) - (counts - 1) / 2.0)[inverse])
+    return float(np.corrcoef(ranks)[0, 1])
 
 
 @lru_cache(maxsize=1)

@@ -4,6 +4,7 @@ import os
 import warnings
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -26,9 +27,12 @@ class Replay:
     tenant: np.ndarray | None  # int64 (n,)
     user_class: np.ndarray | None  # str (n,)
     length: float  # trace seconds, the mean gap (or time step) after the last row included
+    step: float  # trace seconds, the largest spread
     timed: bool
 
-    def window(self, workload: Workload, duration: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    def window(
+        self, workload: Workload, duration: float, seed: int
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Rows of one episode and when they come.
 
         Returns:
@@ -55,7 +59,7 @@ class Replay:
         if workload.random_window and needed < end - begin:
             begin += stream(seed, Purpose.WINDOW).random() * (end - begin - needed)
         end = min(end, begin + needed)
-        first, last = np.searchsorted(self.time, (begin - self.spread.max(), end))
+        first, last = np.searchsorted(self.time, (begin - self.step, end))
         rows = np.arange(first, last)
         jitter = stream(seed, Purpose.JITTER).random(len(rows))
         times = np.sort(self.time[rows] + self.spread[rows] * jitter)  # rows keep their order
@@ -97,11 +101,13 @@ def _load(
     max_prompt: int | None,
 ) -> Replay:
     trace = read_trace(path, format, time_unit=time_unit, zero_output=zero_output)
-    table = trace.table
+    table: Any = trace.table
     if max_prompt is not None:
         table = table[table["prompt"] <= max_prompt]
         if table.empty:
-            raise TraceError(f"{path}: no row has a prompt of at most max_prompt={max_prompt} tokens")
+            raise TraceError(
+                f"{path}: no row has a prompt of at most max_prompt={max_prompt} tokens"
+            )
     time = table["arrival"].to_numpy(np.float64)
     step = trace.step if _spread_ties(time, tie_jitter) else 0.0
 
@@ -117,6 +123,7 @@ def _load(
         tenant=column("tenant", np.int64),
         user_class=column("user_class", np.str_),
         length=_length(time, step),
+        step=step,
         timed=not np.isnan(time[0]),
     )
 

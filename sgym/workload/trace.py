@@ -1,19 +1,21 @@
-"""Reading a trace: raw columns become one clean table, and a report says what was left out and why."""
+"""Reading a trace: raw columns become one clean table and a report of what was left out."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sgym.errors import TraceError
-from sgym.workload.formats import EXTRA, UNITS, Raw, read_raw
+from sgym.workload.formats import read_raw
+from sgym.workload.raw import EXTRA, Raw
 
 if TYPE_CHECKING:
     import pandas as pd
 
 MAX_TOKENS = 2**31 - 1
-UNIT_SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
+PER_SECOND = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
+FORMAT_UNITS = {"azure": "datetime", "mooncake": "ms"}  # all others: seconds, or dates
 STEP_QUANTILE = 0.05  # of the gaps between different stamps: robust against a few odd ones
 
 
@@ -52,10 +54,11 @@ class TraceReport:
 class Trace:
     """A trace as one table.
 
-    `table` has the columns arrival (float64, seconds from the first row of the file, NaN without time
-    stamps), prompt and output (int64, tokens) and, where the source has them, priority and tenant
-    (int64), user_class (str), session_id and hash_ids (as in the source); sorted by arrival. `step` is the
-    resolution of the time stamps in seconds: rows with equal stamps came anywhere within it.
+    `table` has the columns arrival (float64, seconds from the first row of the file, NaN without
+    time stamps), prompt and output (int64, tokens) and, where the source has them, priority and
+    tenant (int64), user_class (str), session_id and hash_ids (as in the source); sorted by arrival.
+    `step` is the resolution of the time stamps in seconds: rows with equal stamps came anywhere
+    within it.
     """
 
     table: "pd.DataFrame"
@@ -127,20 +130,29 @@ def read_trace(
     return Trace(_extras(frame[columns], path.name), report, _step(arrival))
 
 
-def _broken(frame: "pd.DataFrame", wrong: "pd.Series", column: str, rule: str, name: str) -> None:
+def _broken(frame: Any, wrong: Any, column: str, rule: str, name: str) -> None:
     """Raise for the first row where `wrong`; nothing if there is none."""
     if wrong.any():
-        row = frame[wrong].iloc[0]
+        row = int(np.argmax(wrong))
+        value = frame[column].iloc[row]
+        value = value.item() if isinstance(value, np.generic) else value
         raise TraceError(
-            f"{name}: line {row['line']} has {column} {row[column]!r}, must be {rule}"
-            f" ({int(wrong.sum())} such rows)"
+            f"{name}: line {frame['line'].iloc[row]} has {column} {value!r}, must be {rule} "
+            f"({int(wrong.sum())} such rows)"
         )
 
 
-def _tokens(frame: "pd.DataFrame", column: str, name: str) -> "pd.Series":
+def _numbers(values: Any) -> Any:
+    """Numbers, also those in strings; NaN for everything else."""
     import pandas as pd
 
-    values = pd.to_numeric(frame[column], errors="coerce").astype(np.float64)
+    if values.dtype == object:
+        values = values.map(lambda value: value if isinstance(value, (int, float, str)) else None)
+    return pd.to_numeric(values, errors="coerce")
+
+
+def _tokens(frame: Any, column: str, name: str) -> Any:
+    values = _numbers(frame[column]).astype(np.float64)
     wrong = ~values.between(0, MAX_TOKENS) | (values != np.floor(values))
     _broken(frame, wrong, column, "a whole number of tokens, at least 0", name)
     return values.astype(np.int64)
@@ -155,31 +167,31 @@ def _seconds(raw: Raw, name: str, time_unit: str) -> str:
         frame["arrival"] = np.nan
         return "none"
     given = frame["arrival"].notna()
-    numbers = pd.to_numeric(frame["arrival"], errors="coerce")
+    numbers = _numbers(frame["arrival"])
     unit = time_unit if time_unit != "auto" else _unit(raw.format, numbers[given])
     if unit == "datetime":
         text = frame["arrival"].astype("string")
         stamps = pd.to_datetime(text, format="ISO8601", utc=True, errors="coerce")
-        _broken(frame, given & stamps.isna(), "arrival", "a date and time", name)
-        frame["arrival"] = (stamps - stamps.min()).astype("timedelta64[ns]") / pd.Timedelta(seconds=1)
+        _broken(frame, given & stamps.isna(), "arrival", "an ISO date and time", name)
+        frame["arrival"] = (stamps - stamps.min()) / pd.Timedelta(seconds=1)
         return unit
     finite = np.isfinite(numbers.astype(np.float64))
     _broken(frame, given & ~finite, "arrival", f"a number ({unit})", name)
-    frame["arrival"] = (numbers - numbers.min()).astype(np.float64) * UNIT_SECONDS[unit]
+    frame["arrival"] = (numbers - numbers.min()).astype(np.float64) / PER_SECOND[unit]
     return unit
 
 
-def _unit(format: str, numbers: "pd.Series") -> str:
-    """The usual unit of a format. Fractions of a millisecond do not occur in Mooncake's own files, so
-    a file of its shape with fractions is in seconds."""
-    if format in UNITS and UNITS[format] == "ms" and (numbers % 1 != 0).any():
-        return "s"
-    if format in UNITS:
-        return UNITS[format]
-    return "datetime" if numbers.isna().all() else "s"
+def _unit(format: str, numbers: Any) -> str:
+    """The usual unit of a format.
+
+    Mooncake's own files have whole milliseconds, so a file of its shape with fractions is in
+    seconds.
+    """
+    unit = FORMAT_UNITS.get(format, "datetime" if numbers.isna().all() else "s")
+    return "s" if unit == "ms" and (numbers % 1 != 0).any() else unit
 
 
-def _handle_zeros(frame: "pd.DataFrame", zero_output: str, name: str) -> int:
+def _handle_zeros(frame: Any, zero_output: str, name: str) -> int:
     """Apply `zero_output` except drop; the number of outputs that now count as 1."""
     empty = frame["output"] == 0
     if zero_output == "flag":
@@ -195,13 +207,13 @@ def _step(arrival: np.ndarray) -> float:
     return float(np.quantile(np.diff(stamps), STEP_QUANTILE)) if len(stamps) > 1 else 0.0
 
 
-def _extras(table: "pd.DataFrame", name: str) -> "pd.DataFrame":
+def _extras(table: Any, name: str) -> Any:
     """Types of the optional columns; columns without any value are left out."""
-    import pandas as pd
-
-    table = table.dropna(axis="columns", how="all") if table["arrival"].notna().any() else table
+    table = table.drop(
+        columns=[extra for extra in EXTRA if extra in table and table[extra].isna().all()]
+    )
     if "priority" in table:
-        values = pd.to_numeric(table["priority"], errors="coerce")
+        values = _numbers(table["priority"])
         if values.isna().any() or (values % 1 != 0).any():
             raise TraceError(f"{name}: every priority must be a whole number")
         table["priority"] = values.astype(np.int64)
@@ -214,11 +226,11 @@ def _extras(table: "pd.DataFrame", name: str) -> "pd.DataFrame":
     return table
 
 
-def _codes(values: "pd.Series") -> np.ndarray:
-    """Whole numbers from 0 for tenants: themselves if they are small, else in order of appearance."""
+def _codes(values: Any) -> np.ndarray:
+    """Tenants as whole numbers from 0: themselves if they are that, else in order of appearance."""
     import pandas as pd
 
-    numbers = pd.to_numeric(values, errors="coerce")
+    numbers = _numbers(values)
     if numbers.notna().all() and (numbers % 1 == 0).all() and numbers.between(0, MAX_TOKENS).all():
         return numbers.to_numpy(np.int64)
     return pd.factorize(values.astype(str))[0].astype(np.int64)
