@@ -64,6 +64,8 @@ def accrue(cluster, request, sign):
 def track(requests, cluster, dry, r):
     """Enter a request into the heap of dry times, unless it is there or overdue already."""
     request = requests[r]
+    if request["due"] >= NEVER:  # nothing is due before the first token
+        return
     if cluster["track"] and request["tracked"] == 0 and request["dry"] == 0:
         request["tracked"] = 1
         cluster["num_dry"] = heap.push(dry, cluster["num_dry"], dry_time(request), 0, r)
