@@ -47,22 +47,22 @@ CSV: dict[str, Columns] = {
 }
 
 
-def read_csv(path: Path, format: str, header: str) -> Raw:
+def read_csv(path: Path, kind: str, header: str) -> Raw:
     """Read a CSV file; `header` is its first line."""
     import pandas as pd
 
     names = [name.strip().strip('"').lower() for name in header.split(",")]
-    if format == "auto":
-        found = [kind for kind, columns in CSV.items() if not _missing(columns, names)]
+    if kind == "auto":
+        found = [name for name, columns in CSV.items() if not _missing(columns, names)]
         if not found:
             raise unknown(path, f"it starts with {header[:80]!r}")
-        format = found[0]
-    elif format not in CSV:
-        raise TraceError(f"{path.name} is no JSON, so it is not in format {format!r}")
-    missing = _missing(CSV[format], names)
+        kind = found[0]
+    elif kind not in CSV:
+        raise TraceError(f"{path.name} is no JSON, so it is not in format {kind!r}")
+    missing = _missing(CSV[kind], names)
     if missing:
         raise TraceError(
-            f"{path.name} lacks {missing} of format {format!r}; its header is {header[:120]!r}"
+            f"{path.name} lacks {missing} of format {kind!r}; its header is {header[:120]!r}"
         )
     try:
         # Blank lines are kept for now, so that row i is line i + 2.
@@ -73,11 +73,11 @@ def read_csv(path: Path, format: str, header: str) -> Raw:
         raise TraceError(f"{path.name}: {str(error).strip()}") from None
     table.columns = names
     frame = pd.DataFrame({"line": table.index + 2})
-    for column, aliases in CSV[format].items():
+    for column, aliases in CSV[kind].items():
         source = next((name for name in aliases if name in names), None)
         if source is not None:
             frame[column] = table[source]
-    return Raw(format, frame[table.notna().any(axis=1)].reset_index(drop=True))
+    return Raw(kind, frame[table.notna().any(axis=1)].reset_index(drop=True))
 
 
 def _missing(columns: Columns, names: list[str]) -> str:

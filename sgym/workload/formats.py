@@ -16,17 +16,17 @@ def formats() -> dict[str, str]:
     return dict(FORMATS)
 
 
-def read_raw(path: Path, format: str = "auto") -> Raw:
+def read_raw(path: Path, kind: str = "auto") -> Raw:
     """Read a file in a named format, or in the one that its header or first object shows."""
-    if format != "auto" and format not in FORMATS:
-        raise TraceError(f"no trace format {format!r}; known: auto, {', '.join(FORMATS)}")
+    if kind != "auto" and kind not in FORMATS:
+        raise TraceError(f"no trace format {kind!r}; known: auto, {', '.join(FORMATS)}")
     try:
         with open_text(path) as file:
             start = file.read(START).lstrip()
         if not start:
             raise TraceError(f"{path.name} is empty")
-        if start[0] in "[{" and format not in CSV:
-            return read_json(path, format)
-        return read_csv(path, format, start.splitlines()[0])
+        if start[0] in "[{" and kind not in CSV:
+            return read_json(path, kind)
+        return read_csv(path, kind, start.splitlines()[0])
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise TraceError(f"{path.name} cannot be read as text: {error}") from None

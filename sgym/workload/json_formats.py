@@ -12,21 +12,21 @@ CHARS_PER_TOKEN = 4  # of English text, for lengths without a tokenizer
 BAILIAN_BLOCK = 16  # tokens per entry of hash_ids
 
 
-def read_json(path: Path, format: str) -> Raw:
+def read_json(path: Path, kind: str) -> Raw:
     """Read a JSON or JSON lines file."""
     with open_text(path) as file:
         items = _objects(file.read(), path.name)
     first = items[0][1]
-    if format == "auto":
-        format = _json_format(first)
+    if kind == "auto":
+        kind = _json_format(first)
         if not format:
             seen = sorted(first) if isinstance(first, dict) else type(first).__name__
             raise unknown(path, f"its first object has {seen}")
-    if format == "vllm":
+    if kind == "vllm":
         return _read_vllm(path, items)
-    if format == "sharegpt":
+    if kind == "sharegpt":
         return _read_sharegpt(path, items)
-    return _read_lines(path, format, items)
+    return _read_lines(path, kind, items)
 
 
 def _objects(text: str, name: str) -> list[tuple[int, Any]]:
@@ -75,7 +75,7 @@ def _json_format(item: Any) -> str:
     return "bailian" if "chat_id" in item or small else "mooncake"
 
 
-def _read_lines(path: Path, format: str, items: list[tuple[int, Any]]) -> Raw:
+def _read_lines(path: Path, kind: str, items: list[tuple[int, Any]]) -> Raw:
     """Mooncake and its relatives: one object per request."""
     import pandas as pd
 
@@ -91,9 +91,9 @@ def _read_lines(path: Path, format: str, items: list[tuple[int, Any]]) -> Raw:
     for extra in EXTRA:
         if any(extra in item for _, item in items):
             columns[extra] = [item.get(extra) for _, item in items]
-    if format == "bailian":
+    if kind == "bailian":
         columns["session_id"] = _conversations([item for _, item in items])
-    return Raw(format, pd.DataFrame(columns))
+    return Raw(kind, pd.DataFrame(columns))
 
 
 def _conversations(items: list[dict[str, Any]]) -> list[Any]:

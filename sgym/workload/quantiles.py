@@ -7,7 +7,6 @@ entry, `save_fit(path, entry)` writes it, and a scenario names that file as its 
 import difflib
 import json
 import math
-import os
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -80,7 +79,7 @@ def load_dataset(name: str) -> Dataset:
     if name in known:
         return known[name]
     if name.endswith(".json") and Path(name).is_file():
-        return _from_file(name, os.stat(name).st_mtime_ns)
+        return _from_file(name, Path(name).stat().st_mtime_ns)
     near = difflib.get_close_matches(name, known, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     raise ScenarioError(
@@ -127,7 +126,7 @@ def save_fit(path: str | Path, entry: Mapping[str, Any]) -> None:
         "w", dir=target.parent, suffix=".part", delete=False, encoding="utf-8"
     ) as file:
         json.dump(dict(entry), file)
-    os.replace(file.name, target)
+    Path(file.name).replace(target)
 
 
 def _spearman(lengths: np.ndarray) -> float:

@@ -1,6 +1,5 @@
 """A trace as arrays that are ready to be replayed: window, rate, ties."""
 
-import os
 import warnings
 from dataclasses import dataclass
 from functools import lru_cache
@@ -78,7 +77,7 @@ class Replay:
 def load_replay(workload: Workload) -> Replay:
     """The trace of a workload; parsed once per process and content of the file."""
     path = resolve_trace(workload.trace or "")
-    status = os.stat(path)
+    status = path.stat()
     return _load(
         str(path.resolve()),
         (status.st_mtime_ns, status.st_size),
@@ -94,13 +93,13 @@ def load_replay(workload: Workload) -> Replay:
 def _load(
     path: str,
     _version: tuple[int, int],
-    format: str,
+    kind: str,
     time_unit: str,
     zero_output: str,
     tie_jitter: str,
     max_prompt: int | None,
 ) -> Replay:
-    trace = read_trace(path, format, time_unit=time_unit, zero_output=zero_output)
+    trace = read_trace(path, kind, time_unit=time_unit, zero_output=zero_output)
     table: Any = trace.table
     if max_prompt is not None:
         table = table[table["prompt"] <= max_prompt]

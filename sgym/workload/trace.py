@@ -68,7 +68,7 @@ class Trace:
 
 def read_trace(
     path: str | Path,
-    format: str = "auto",
+    format: str = "auto",  # noqa: A002  (the name that scenarios use)
     *,
     time_unit: str = "auto",
     zero_output: str = "drop",
@@ -181,13 +181,13 @@ def _seconds(raw: Raw, name: str, time_unit: str) -> str:
     return unit
 
 
-def _unit(format: str, numbers: Any) -> str:
+def _unit(kind: str, numbers: Any) -> str:
     """The usual unit of a format.
 
     Mooncake's own files have whole milliseconds, so a file of its shape with fractions is in
     seconds.
     """
-    unit = FORMAT_UNITS.get(format, "datetime" if numbers.isna().all() else "s")
+    unit = FORMAT_UNITS.get(kind, "datetime" if numbers.isna().all() else "s")
     return "s" if unit == "ms" and (numbers % 1 != 0).any() else unit
 
 

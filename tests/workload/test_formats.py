@@ -313,7 +313,7 @@ def test_a_wrong_file_is_explained(write, text, message):
 
 
 @pytest.mark.parametrize(
-    ("text", "format", "message"),
+    ("text", "kind", "message"),
     [
         (AZURE, "burstgpt", r"lacks request tokens of format 'burstgpt'"),
         (AZURE, "mooncake", r"is no JSON"),
@@ -322,9 +322,9 @@ def test_a_wrong_file_is_explained(write, text, message):
         (mooncake(0), "azure", r"lacks contexttokens"),
     ],
 )
-def test_a_named_format_must_fit_the_file(write, text, format, message):
+def test_a_named_format_must_fit_the_file(write, text, kind, message):
     with pytest.raises(TraceError, match=message):
-        read_trace(write(text), format)
+        read_trace(write(text), kind)
 
 
 def test_bytes_that_are_no_text_are_refused(tmp_path):
@@ -346,7 +346,7 @@ def test_every_format_is_listed_with_how_to_recognise_it():
 
 
 @pytest.mark.parametrize(
-    ("name", "format", "count", "seconds"),
+    ("name", "kind", "count", "seconds"),
     [
         ("AzureLLMInferenceTrace_conv.csv", "azure", 11619, 1993.68),
         ("AzureLLMInferenceTrace_code.csv", "azure", 5291, 1698.90),
@@ -361,7 +361,7 @@ def test_every_format_is_listed_with_how_to_recognise_it():
         ),
     ],
 )
-def test_real_files_are_read_whole(shared_data, name, format, count, seconds):
+def test_real_files_are_read_whole(shared_data, name, kind, count, seconds):
     report = read_trace(shared_data / "traces" / name).report
-    assert (report.format, report.rows, report.kept) == (format, count, count)
+    assert (report.format, report.rows, report.kept) == (kind, count, count)
     assert report.duration == pytest.approx(seconds, abs=0.01, nan_ok=True)
