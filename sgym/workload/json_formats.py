@@ -19,7 +19,7 @@ def read_json(path: Path, kind: str) -> Raw:
     first = items[0][1]
     if kind == "auto":
         kind = _json_format(first)
-        if not format:
+        if not kind:
             seen = sorted(first) if isinstance(first, dict) else type(first).__name__
             raise unknown(path, f"its first object has {seen}")
     if kind == "vllm":
