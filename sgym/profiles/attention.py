@@ -8,6 +8,7 @@ finds its KV in device memory; `decode_surface` therefore never goes below the s
 import numpy as np
 import pandas as pd
 
+from sgym.core.layout import GRID
 from sgym.errors import ProfileError
 
 PREFIXES = np.array([0, *(2.0**power for power in range(7, 18))])  # 0, 128 .. 131072
@@ -43,9 +44,19 @@ def prefill_surface(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndar
     if len(length) < 3:
         raise ProfileError("prefill attention needs at least three prompt lengths at batch size 1")
     pair, walk = _pair_seconds(length, time), _walk_seconds(length, time)
+    length, time = _with_midpoints(length, time)
     chunk, prefix = length[:, None], PREFIXES[None, :]
     dense = time[:, None] + pair * chunk * prefix
     return length, PREFIXES, np.maximum(dense, time[0] + walk * (chunk + prefix))
+
+
+def _with_midpoints(length: np.ndarray, time: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The curve with points between the longer lengths, where it bends: time per token is linear there."""
+    room = GRID - len(length)
+    middle = ((length[1:] + length[:-1]) / 2)[-room:] if room > 0 else length[:0]
+    middle = middle[middle > 128]
+    at = np.sort(np.concatenate([length, middle]))
+    return at, np.interp(at, length, time / length) * at
 
 
 def _pair_seconds(length: np.ndarray, time: np.ndarray) -> float:
@@ -57,10 +68,10 @@ def _pair_seconds(length: np.ndarray, time: np.ndarray) -> float:
 
 def _walk_seconds(length: np.ndarray, time: np.ndarray) -> float:
     """Seconds per key for one tile of queries: the rise between 128 and 256 tokens, one wave of tiles."""
-    short, long = np.searchsorted(length, (128, 256))
-    if long >= len(length):
+    if length[0] > 128 or length[-1] < 256:
         return 0.0
-    return float((time[long] - time[short]) / (length[long] - length[short]))
+    short, long = np.interp((128.0, 256.0), length, time)
+    return float(long - short) / 128
 
 
 def decode_surface(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -81,7 +92,10 @@ def decode_surface(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarr
     if len(batches) < 2 or len(contexts) < 2:
         raise ProfileError("decode attention needs at least two batch sizes and two contexts")
     seconds = np.full((len(batches), len(contexts)), np.nan)
-    index = np.searchsorted(batches, rows["batch_size"]), np.searchsorted(contexts, rows["step"] + 1)
+    index = (
+        np.searchsorted(batches, rows["batch_size"]),
+        np.searchsorted(contexts, rows["step"] + 1),
+    )
     seconds[index] = np.asarray(rows["latency"]) * 1e-3
     entry = stream_seconds(batches, contexts, seconds)
     total = batches[:, None] * contexts[None, :]
@@ -109,4 +123,3 @@ def _continue(row: np.ndarray, total: np.ndarray, entry: float) -> None:
     last = known[-1]
     row[: last + 1] = np.interp(total[: last + 1], total[known], row[known])
     row[last + 1 :] = row[last] + entry * (total[last + 1 :] - total[last])
-

@@ -12,7 +12,7 @@ import numpy as np
 
 from sgym.errors import ProfileError
 from sgym.profiles.attention import decode_surface, prefill_surface, select
-from sgym.profiles.gemm import GemmTable, without_spikes
+from sgym.profiles.gemm import GemmTable, cleaned
 from sgym.profiles.layerwise import is_layerwise, read_layerwise
 from sgym.profiles.models import BYTES, GpuSpec, ModelSpec, gpu_spec, model_spec
 from sgym.profiles.profile import Curve, Profile, Provenance, Surface
@@ -60,7 +60,9 @@ def calibrate(
     """
     spec, card, folder = model_spec(model), gpu_spec(gpu), Path(tables)
     if spec.heads % tp or spec.kv_heads % tp or spec.ffn % tp:
-        raise ProfileError(f"{spec.name} cannot be split over tp = {tp}: heads or ffn do not divide")
+        raise ProfileError(
+            f"{spec.name} cannot be split over tp = {tp}: heads or ffn do not divide"
+        )
     origin = source or Source(str(folder))
     if is_layerwise(folder):
         return read_layerwise(folder, spec, card, tp, overhead or 0.0, origin)
@@ -112,7 +114,7 @@ def token_curve(
     total, dropped = np.zeros(len(gemms.tokens)), 0
     at = gemms.tokens.astype(float)
     for n, k in spec.gemms(tp).values():
-        points, seconds, spikes = without_spikes(at, gemms.curve(n, k))
+        points, seconds, spikes = cleaned(at, gemms.curve(n, k))
         total += np.interp(at, points, seconds)
         dropped += spikes
     total += _elementwise(tables, spec, gpu, tp, at)
@@ -151,7 +153,7 @@ def _allreduce(tables: Tables, spec: ModelSpec, tp: int, at: np.ndarray) -> np.n
 def _sequence_curve(gemms: GemmTable, spec: ModelSpec, gpu: GpuSpec, tp: int) -> Curve:
     """Seconds of lm_head and sampler over the sequences that produce a token."""
     at = gemms.tokens.astype(float)
-    points, seconds, _ = without_spikes(at, gemms.curve(spec.vocab // tp, spec.hidden))
+    points, seconds, _ = cleaned(at, gemms.curve(spec.vocab // tp, spec.hidden))
     keep = points <= MAX_SEQS
     points, seconds = points[keep], seconds[keep]
     sampler = SAMPLER + (points - 1) * spec.vocab * LOGIT_BYTES / gpu.bandwidth
@@ -166,7 +168,9 @@ def _derived(tables: Tables, gemms: GemmTable, spec: ModelSpec, tp: int) -> list
     if between:
         notes.append(f"GEMM {', '.join(between)} from neighbouring shapes")
     if tables.elementwise is None:
-        notes.append("norms, rotary embedding, activation and sampler from bytes and data-sheet bandwidth")
+        notes.append(
+            "norms, rotary embedding, activation and sampler from bytes and data-sheet bandwidth"
+        )
     if tp > 1 and tables.allreduce_source == "nccl_perf":
         notes.append("all-reduce by NCCL, as no custom all-reduce was measured")
     return notes

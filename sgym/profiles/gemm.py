@@ -5,6 +5,10 @@ import pandas as pd
 
 from sgym.errors import ProfileError
 
+NOISE = 1.2  # a larger batch that is faster by less than this shows noise: kernels repeat to 20 %
+GRAPHS = (
+    512  # up to so many tokens an engine replays CUDA graphs, padded to 1, 2, 4 or multiples of 8
+)
 SPIKE = 1.5  # a point above this multiple of both neighbours is an outlier, not a tile step
 
 
@@ -16,6 +20,7 @@ class GemmTable:
     """
 
     def __init__(self, table: pd.DataFrame) -> None:
+        table = table[_is_run(np.asarray(table["m"]))]
         self.tokens = np.sort(table["m"].unique())
         self._n = np.sort(table["n"].unique())
         self._k = np.sort(table["k"].unique())
@@ -61,11 +66,22 @@ def _bracket(grid: np.ndarray, value: int) -> tuple[int, int, float, float]:
     return below, above, float((value - grid[below]) / (grid[above] - grid[below])), 1.0
 
 
-def without_spikes(at: np.ndarray, seconds: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
-    """The points without outliers and missing ones, and how many outliers there were.
+def _is_run(tokens: np.ndarray) -> np.ndarray:
+    """Which batch sizes an engine ever runs; the others may use kernels that it never meets."""
+    return (tokens > GRAPHS) | (tokens % 8 == 0) | np.isin(tokens, (1, 2, 4))
 
-    Only single points far above both neighbours go: a step stays, because its right neighbour is as
-    high. Neighbours may differ where steps are; that is the measurement, and it stays.
+
+def cleaned(at: np.ndarray, seconds: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
+    """The curve without missing points, outliers and noise, and how many outliers there were.
+
+    Single points far above both neighbours go. A point that the next larger batch undercuts by at most
+    the noise comes down to it: noise only ever slows a kernel down, and held-out points are predicted
+    better so (experiments/latency_validation). Steps up, and larger dips, stay: those are tiles and
+    choices of kernels.
+
+    Args:
+        at: tokens, rising.
+        seconds: shape of `at`; NaN where nothing was measured.
     """
     known = np.isfinite(seconds)
     at, seconds = at[known], seconds[known]
@@ -73,4 +89,8 @@ def without_spikes(at: np.ndarray, seconds: np.ndarray) -> tuple[np.ndarray, np.
         raise ProfileError("a curve needs at least two measured points; measure more token counts")
     keep = np.ones(len(at), bool)
     keep[1:-1] = seconds[1:-1] <= SPIKE * np.maximum(seconds[:-2], seconds[2:])
-    return at[keep], seconds[keep], int((~keep).sum())
+    seconds = seconds[keep]
+    for i in range(len(seconds) - 2, -1, -1):
+        if seconds[i + 1] < seconds[i] <= NOISE * seconds[i + 1]:
+            seconds[i] = seconds[i + 1]
+    return at[keep], seconds, int((~keep).sum())

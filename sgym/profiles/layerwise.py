@@ -69,7 +69,9 @@ def _read(path: Path, keys: tuple[str, ...]) -> pd.DataFrame:
 
 
 def _tokens(dense: pd.DataFrame, spec: ModelSpec) -> Curve:
-    wide = dense.pivot(index="tokens", columns="layer", values="time_us").interpolate("index").dropna()
+    wide = (
+        dense.pivot(index="tokens", columns="layer", values="time_us").interpolate("index").dropna()
+    )
     layers = [name for name in wide if name not in OUTSIDE]
     seconds = sum(wide[name] * CALLS.get(str(name), 1) for name in layers) * spec.layers
     seconds = (seconds + wide[[name for name in OUTSIDE if name in wide]].sum(axis=1)) * 1e-6

@@ -28,7 +28,9 @@ class ModelSpec(Model):
         """Number of weights; embedding and lm_head are separate in all models here."""
         attention = self.hidden * self.head_dim * 2 * (self.heads + self.kv_heads)
         mlp = 3 * self.hidden * self.ffn
-        return self.layers * (attention + mlp + 2 * self.hidden) + self.hidden * (2 * self.vocab + 1)
+        return self.layers * (attention + mlp + 2 * self.hidden) + self.hidden * (
+            2 * self.vocab + 1
+        )
 
     @property
     def kv_bytes(self) -> int:

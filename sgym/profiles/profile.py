@@ -75,7 +75,9 @@ class Provenance(Model):
     commit: str = Field("", description="version of that publication")
     licence: str
     framework: str = Field(description="what was measured, with its version")
-    derived: tuple[str, ...] = Field((), description="what was not measured, and how it was filled in")
+    derived: tuple[str, ...] = Field(
+        (), description="what was not measured, and how it was filled in"
+    )
     dropped_rows: int = Field(0, description="rows left out as outliers")
     fit_error: dict[str, float] = Field(
         default_factory=dict,
@@ -93,12 +95,16 @@ class Profile(Model):
     model: ModelSpec
     gpu: GpuSpec
     tp: int = Field(1, ge=1)
-    attention_base: Seconds = Field(description="seconds per iteration: fixed cost of the attention calls")
+    attention_base: Seconds = Field(
+        description="seconds per iteration: fixed cost of the attention calls"
+    )
     overhead: Seconds = Field(0.0, description="seconds of CPU work per iteration, fitted")
     tokens: Curve = Field(description="GEMMs, norms and all-reduce over the tokens of the batch")
     seqs: Curve = Field(description="lm_head and sampler over the sequences that sample")
     prefill: Surface = Field(description="attention of a chunk (rows) after a prefix (columns)")
-    decode: Surface = Field(description="attention of sequences (rows) with mean KV entries (columns)")
+    decode: Surface = Field(
+        description="attention of sequences (rows) with mean KV entries (columns)"
+    )
     provenance: Provenance
 
     @property
@@ -121,8 +127,12 @@ class Profile(Model):
             row[f"num_{name}"] = len(curve.at)
             row[name] = _padded(curve.at, CURVE)
             row[f"{name}_time"] = _padded(curve.seconds, CURVE)
-        _fill_surface(row, self.prefill, ("num_chunks", "num_prefixes", "chunk", "prefix", "prefill_time"))
-        _fill_surface(row, self.decode, ("num_batches", "num_contexts", "batch", "context", "decode_time"))
+        _fill_surface(
+            row, self.prefill, ("num_chunks", "num_prefixes", "chunk", "prefix", "prefill_time")
+        )
+        _fill_surface(
+            row, self.decode, ("num_batches", "num_contexts", "batch", "context", "decode_time")
+        )
         return record
 
     def blocks(self, engine: Engine) -> int:

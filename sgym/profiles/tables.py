@@ -18,7 +18,13 @@ from sgym.errors import ProfileError
 KEYS = {
     "gemm_perf": ("m", "n", "k"),
     "context_attention_perf": ("num_heads", "num_key_value_heads", "head_dim", "batch_size", "isl"),
-    "generation_attention_perf": ("num_heads", "num_key_value_heads", "head_dim", "batch_size", "step"),
+    "generation_attention_perf": (
+        "num_heads",
+        "num_key_value_heads",
+        "head_dim",
+        "batch_size",
+        "step",
+    ),
     "custom_allreduce_perf": ("num_gpus", "message_size"),
     "nccl_perf": ("num_gpus", "message_size"),
     "elementwise_perf": ("hidden", "ffn", "m"),
@@ -60,7 +66,9 @@ def read_tables(folder: str | Path) -> Tables:
     """
     root = Path(folder)
     if not root.is_dir():
-        raise ProfileError(f"{root} is no folder; give the one that holds gemm_perf.parquet or .csv")
+        raise ProfileError(
+            f"{root} is no folder; give the one that holds gemm_perf.parquet or .csv"
+        )
     gemm = _read(root, "gemm_perf")
     context = _read(root, "context_attention_perf")
     generation = _read(root, "generation_attention_perf")
