@@ -462,9 +462,12 @@ def form_vllm_v0_chunked(
         if request.prefilling and deferred:
             prefills.append(request)
             continue
-        if not make_room(sim, instance, request, queue):
+        if request.prefilling:  # has its blocks (0.6.6 itself asks for a spare one, a bug)
+            prefills.append(request)
+        elif make_room(sim, instance, request, queue):
+            decodes.append(request)
+        else:
             break
-        (prefills if request.prefilling else decodes).append(request)
         batch[request.index] = tokens
         budget -= tokens
     instance.running = queue + decodes + prefills
@@ -497,12 +500,9 @@ def admit_chunks(
 def make_room(sim: Simulation, instance: Instance, request: Request, queue: list[Request]) -> bool:
     """A slot for the next token of `request`: while no block is free, the tail of `queue` goes.
 
-    A block must be free even if the last one of the request has room, and (a quirk of V0) also for
-    an unfinished prefill whose last block is not full. False: it went itself.
+    A block must be free even if the last one of the request has room. False: it went itself.
     """
-    full = request.known % sim.engine.block_size == 0
-    touched = 0 if request.prefilling and full else 1
-    while instance.free < touched:
+    while instance.free < 1:
         victim = queue.pop() if queue else request
         instance.victims.append(victim.index)
         sim.preempt(instance, victim)
