@@ -44,6 +44,8 @@ def advance(state):
         if min(arrival, event) > cluster["horizon"]:
             cluster["clock"] = max(cluster["clock"], cluster["horizon"])
             return stop(cluster, DONE)
+        if min(arrival, event) == NEVER:  # what is left waits for a Steering that never comes
+            return stop(cluster, DONE)
         if cluster["num_unfinished"] == 0:
             return stop(cluster, DONE)
         if arrival <= event:

@@ -98,7 +98,7 @@ REQUEST = np.dtype(
         ("lateness", np.float64),  # seconds; worst over the delivered tokens
         ("token_time", np.float64),  # seconds per token: V of the metric
         ("last_token", np.float64),  # seconds; delivery of the newest token
-        ("late_sum", np.float64),  # seconds; sum of lateness over delivered tokens (QoE)
+        ("late_sum", np.float64),  # seconds; worst lateness so far, summed over delivered tokens (QoE)
         ("longest_gap", np.float64),  # seconds; longest time between two tokens
         ("weight", np.float64),  # value of a token
         ("alpha", np.float64),  # tokens lost per second of lateness, times weight

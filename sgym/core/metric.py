@@ -101,8 +101,8 @@ def deliver(cluster, request, now):
     request["generated"] += 1
     if late > request["lateness"]:
         request["lateness"] = late
-    if late > 0.0:
-        request["late_sum"] += late
+    if request["lateness"] > 0.0:
+        request["late_sum"] += request["lateness"]
     request["due"] += request["token_time"]
     if cluster["track"]:
         cluster["settled"] += slope(cluster, request) * penalty(cluster, request["lateness"])
@@ -113,15 +113,13 @@ def deliver(cluster, request, now):
 def finish(cluster, request):
     """Book what counts only for a finished request: equation 7's tokens, and Andes' QoE.
 
-    QoE = 1 - S_delay / S_whole (arXiv 2404.16283), the areas taken against the due times: the mean
-    lateness of a token relative to the time its reader would read, at least 0.
+    QoE = 1 - S_delay / S_whole (arXiv 2404.16283): S_delay is the area between the due times and a
+    reader whom every stall pushes back, S_whole the area under that reader's curve.
     """
     if request["lateness"] <= 0.0:
         cluster["kept"] += request["weight"] * request["generated"]
-    whole = request["token_time"] * request["generated"] + request["first_delay"]
-    delay = request["late_sum"] / request["generated"]
-    if delay < whole:
-        cluster["qoe"] += 1.0 - delay / whole
+    whole = request["token_time"] * request["generated"] / 2.0 + max(request["lateness"], 0.0)
+    cluster["qoe"] += 1.0 - request["late_sum"] / request["generated"] / whole
 
 
 @kernel
