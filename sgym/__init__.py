@@ -1,5 +1,8 @@
 """sgym: the Gymnasium environment in which schedulers for LLM serving are designed."""
 
+import gymnasium
+
+from sgym.comparison import Comparison, compare
 from sgym.config import Scenario, load_scenario
 from sgym.errors import SgymError
 from sgym.policies import HOLD, Policy, Steering
@@ -9,6 +12,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "HOLD",
+    "Comparison",
     "Decision",
     "Policy",
     "Result",
@@ -16,6 +20,10 @@ __all__ = [
     "SgymError",
     "Simulator",
     "Steering",
+    "compare",
     "load_scenario",
     "simulate",
 ]
+
+if "sgym/Colocated-v0" not in gymnasium.registry:  # imported again, after a reload
+    gymnasium.register("sgym/Colocated-v0", entry_point="sgym.envs:ColocatedEnv")

@@ -1,0 +1,74 @@
+"""`sgym check` and `sgym schema`: is this scenario right, and what may one say."""
+
+import json
+import warnings
+
+import yaml
+from rich.console import Console
+
+from sgym import profiles, workload
+from sgym.cli.common import (
+    DurationOption,
+    ScenarioArgument,
+    SetOption,
+    TraceOption,
+    console,
+    load,
+    say_notes,
+)
+from sgym.config import Scenario
+from sgym.policies.registry import builtin
+from sgym.preflight import unserved
+from sgym.simulator import with_engine_of
+
+
+def check(
+    scenario: ScenarioArgument,
+    settings: SetOption = None,
+    trace: TraceOption = None,
+    duration: DurationOption = None,
+) -> None:
+    """Check a scenario and print it with all defaults filled in, and what it amounts to."""
+    screen = console()
+    loaded = load(scenario, settings, trace, duration)
+    fitted = with_engine_of(loaded, builtin(loaded.policy.name))
+    text = yaml.safe_dump(fitted.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    screen.print(text, markup=False, soft_wrap=True, end="")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", profiles.ProfileWarning)  # said by the notes below
+        for line in facts(fitted):
+            screen.print(f"# {line}", markup=False, soft_wrap=True)
+    say_notes(screen, loaded, [loaded.policy.name])
+    _say_cuts(screen, loaded)
+
+
+def facts(scenario: Scenario) -> list[str]:
+    """What follows from a scenario, as sentences."""
+    blocks = profiles.for_scenario(scenario)[1]
+    tokens = blocks * scenario.engine.block_size
+    look = workload.describe(scenario)
+    return [
+        f"{scenario.cluster.instances} instance(s), each with {blocks} usable KV blocks "
+        f"= {tokens} tokens",
+        f"{look['requests']:.0f} requests of seed 0 in "
+        f"{scenario.episode.warm_start + scenario.episode.duration:g} s: {look['rate_rps']:.4g} per "
+        f"second, prompts of {look['prompt_mean']:.0f} tokens on average and {look['prompt_max']:.0f} "
+        f"at most, outputs of {look['output_mean']:.0f} and {look['output_max']:.0f}",
+    ]
+
+
+def _say_cuts(screen: Console, scenario: Scenario) -> None:
+    found = unserved(scenario, scenario.policy.name)
+    if found.cut:
+        screen.print(
+            f"[yellow]note:[/] {found.cut} of {found.requests} outputs end early, at "
+            f"max_model_len = {scenario.engine.max_model_len} tokens",
+            soft_wrap=True,
+        )
+
+
+def schema() -> None:
+    """Print the JSON schema of scenarios, for editors that complete and check YAML."""
+    described = Scenario.model_json_schema()
+    described["title"] = "sgym scenario"
+    console().print(json.dumps(described, indent=1), markup=False, soft_wrap=True)

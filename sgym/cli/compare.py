@@ -1,0 +1,204 @@
+"""`sgym compare`: which scheduler serves this load best, and why."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from sgym.cli.common import (
+    DEFAULT_SCENARIO,
+    DurationOption,
+    ScenarioArgument,
+    SetOption,
+    TraceOption,
+    compiling,
+    console,
+    import_from_here,
+    load,
+    names,
+    numbers,
+    say_note,
+    warnings_as_notes,
+)
+from sgym.comparison import DEFAULT_POLICIES, Comparison, Knee
+from sgym.comparison import compare as compare_policies
+from sgym.comparison.compare import labelled
+from sgym.comparison.runs import warm_up
+from sgym.config import Scenario
+from sgym.preflight import notes
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+INTERRUPTED = 130
+RESULTS = Path("sgym-results")
+
+
+def compare(
+    scenario: ScenarioArgument = DEFAULT_SCENARIO,
+    policies: Annotated[
+        str,
+        typer.Option(
+            help="Names (`sgym list policies`) or module:Class; the first is the reference."
+        ),
+    ] = ",".join(DEFAULT_POLICIES),
+    rates: Annotated[
+        str | None,
+        typer.Option(help="Requests per second, such as 5,6,7. Left out: around the knee."),
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="Seeds per policy and rate.")] = 8,
+    jobs: Annotated[int | None, typer.Option(help="Processes; left out: one per core.")] = None,
+    trace: TraceOption = None,
+    settings: SetOption = None,
+    duration: DurationOption = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the results; left out: sgym-results/<scenario>.")
+    ] = None,
+) -> None:
+    """Compare schedulers on the same requests: a table, a figure and CSV files.
+
+    A command that was interrupted continues where it stopped when it is given again.
+    """
+    screen = console()
+    import_from_here()
+    loaded = load(scenario, settings, trace, duration)
+    wanted = list(labelled(names(policies)))
+    given = None if rates is None else numbers(rates, "--rates")
+    screen.print(f"[bold]{loaded.name}[/]: {_setting(loaded)}")
+    known = notes(loaded, wanted)
+    for note in known:
+        say_note(screen, note)
+    folder = out or RESULTS / loaded.name
+    try:
+        with warnings_as_notes(screen, known):
+            result = _compare(screen, loaded, wanted, given, seeds, jobs or cores(), folder)
+            written = result.save(folder)
+    except KeyboardInterrupt:
+        screen.print(
+            f"\nInterrupted. What was finished is in {folder}; the same command continues."
+        )
+        raise typer.Exit(INTERRUPTED) from None
+    print_table(screen, result)
+    screen.print(f"Written: {', '.join(str(path) for path in written)}", soft_wrap=True)
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def _compare(
+    screen: Console,
+    scenario: Scenario,
+    policies: list[str],
+    rates: list[float] | None,
+    seeds: int,
+    jobs: int,
+    folder: Path,
+) -> Comparison:
+    with compiling(screen):
+        warm_up(own_policy=any(":" in policy for policy in policies))
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
+    with Progress(*columns, TimeRemainingColumn(), console=screen, transient=True) as bar:
+        line = bar.add_task("", total=None)
+
+        def show(doing: str, done: int, total: int) -> None:
+            bar.update(line, description=doing, completed=done, total=total)
+
+        def say_knee(knee: Knee) -> None:
+            bar.print(str(knee), soft_wrap=True)
+
+        return compare_policies(
+            scenario, policies, rates, seeds, jobs, out=folder, progress=show, on_knee=say_knee
+        )
+
+
+def _setting(scenario: Scenario) -> str:
+    """What is simulated, in one line."""
+    cluster, workload = scenario.cluster, scenario.workload
+    machine = (
+        "a linear latency model"
+        if scenario.latency.linear is not None
+        else f"{cluster.model} on {cluster.instances * cluster.tp} x {cluster.gpu}"
+    )
+    if workload.trace is not None:
+        load = f"trace {Path(workload.trace).name}"
+    else:
+        load = " + ".join(
+            part.dataset or f"lengths around {part.prompt}/{part.output}"
+            for part in workload.lengths
+        )
+    return f"{machine}, {load}, {scenario.episode.duration:g} s"
+
+
+def print_table(screen: Console, result: Comparison) -> None:
+    """The comparison as a table, and what it says in a sentence."""
+    reference = result.policies[0]
+    table = Table(title=result.title, title_justify="left", caption_justify="left")
+    table.caption = (
+        f"Means over seeds with {100 * result.level:g} % intervals. * = the difference to {reference} "
+        "on the same seeds is not 0 at that level, without correction for comparing many policies."
+    )
+    for heading in (
+        "rate", "policy", "smooth goodput tok/s", f"less {reference}", "", "SLO met", "tok/s",
+        "TTFT p99 s", "TPOT p99 s", "preempt.",
+    ):  # fmt: skip
+        table.add_column(heading, justify="left" if heading == "policy" else "right", no_wrap=True)
+    for rate, rows in result.table.groupby("rate"):
+        best = rows["smooth_goodput"].max()
+        for index, (_, row) in enumerate(rows.iterrows()):
+            cells = _cells(row, reference)
+            style = "bold" if row["smooth_goodput"] == best else ""
+            table.add_row(f"{rate:g}" if index == 0 else "", *cells, style=style)
+        table.add_section()
+    screen.print(table)
+    for rate in sorted(set(result.table["rate"])):
+        screen.print(verdict(result.table, rate, reference), soft_wrap=True)
+
+
+def _cells(row: Any, reference: str) -> list[str]:
+    return [
+        row["policy"],
+        f"{row['smooth_goodput']:.1f} {_plus_minus(row, 'smooth_goodput')}",
+        ""
+        if row["policy"] == reference
+        else f"{row['difference']:+.1f} {_plus_minus(row, 'difference')}",
+        "*" if row["significant"] else "",
+        f"{100 * row['slo_attainment']:.1f} %",
+        f"{row['throughput_tok_s']:.0f}",
+        f"{row['ttft_p99']:.2f}",
+        f"{row['tpot_p99']:.3f}",
+        f"{row['num_preemptions']:.0f}",
+    ]
+
+
+def _plus_minus(row: Any, name: str) -> str:
+    half = row[f"{name}_high"] - row[name]
+    return f"± {half:.1f}" if half == half else "± ?"
+
+
+def verdict(table: "pd.DataFrame", rate: float, reference: str) -> str:
+    """Which policy earns most at a rate, and what it does otherwise than the reference."""
+    rows = table[table["rate"] == rate].set_index("policy")
+    best = str(rows["smooth_goodput"].idxmax())
+    row, base = rows.loc[best], rows.loc[reference]
+    head = f"At {rate:g} requests/s [bold]{best}[/] earns most"
+    if best == reference:
+        return f"{head}."
+    sure = "more" if row["significant"] else "more (not significantly)"
+    share = (
+        f" ({100 * row['difference'] / base['smooth_goodput']:.1f} %)"
+        if base["smooth_goodput"] > 0
+        else ""
+    )
+    return (
+        f"{head}: {row['difference']:.1f} tokens/s{share} {sure} than {reference}, with "
+        f"{row['idle_latency_mean']:.2f} s mean idle latency against {base['idle_latency_mean']:.2f} s, "
+        f"median TTFT {row['ttft_p50']:.2f} against {base['ttft_p50']:.2f} s, "
+        f"{row['num_preemptions']:.0f} against {base['num_preemptions']:.0f} preemptions."
+    )

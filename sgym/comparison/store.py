@@ -1,0 +1,136 @@
+"""Finished runs on disk, so that an interrupted comparison goes on where it stopped.
+
+Each line of `finished.jsonl` is a run; the key is a digest of everything that its result depends on.
+A line is appended in one write; one that a crash cut short is dropped when the file is read.
+"""
+
+import hashlib
+import importlib.util
+import json
+import os
+import platform
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sgym.comparison.runs import Finished, Task, at_rate
+from sgym.config import Scenario
+from sgym.workload import resolve_trace
+
+FILE = "finished.jsonl"
+LOOKS = ("cli", "viz", "comparison")
+"""Parts of sgym that no result depends on."""
+
+
+class Store:
+    """The finished runs of one scenario in one folder.
+
+    Args:
+        folder: is made if need be; None = nothing is kept.
+        scenario: what is simulated, at any rate.
+    """
+
+    def __init__(self, folder: Path | None, scenario: Scenario):
+        self._path = None if folder is None else folder / FILE
+        self._scenario = scenario
+        self._basis = _basis(scenario)
+        self._rows: dict[str, dict[str, float]] = {}
+        if self._path is not None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._rows = _read(self._path)
+
+    def find(self, task: Task) -> dict[str, float] | None:
+        """The metrics of a run that finished earlier."""
+        key = self._key(task)
+        return None if key is None else self._rows.get(key)
+
+    def add(self, finished: Finished) -> None:
+        """Keep a run. Those of a policy object are not kept: nothing says what is inside it."""
+        key = self._key(finished.task)
+        if key is None or self._path is None:
+            return
+        label, _, rate, seed = finished.task
+        line = {
+            "key": key,
+            "policy": label,
+            "rate": rate,
+            "seed": seed,
+            "metrics": finished.metrics,
+        }
+        data = (json.dumps(line) + "\n").encode()
+        handle = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            os.write(handle, data)
+        finally:
+            os.close(handle)
+
+    def _key(self, task: Task) -> str | None:
+        if not isinstance(task.policy, str):
+            return None
+        scenario = at_rate(self._scenario, task.rate).model_dump_json()
+        parts = (self._basis, scenario, _policy_source(task.policy), str(task.seed))
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+
+
+def _read(path: Path) -> dict[str, dict[str, float]]:
+    """Complete lines of the file; a broken last one is cut off."""
+    if not path.is_file():
+        return {}
+    rows: dict[str, dict[str, float]] = {}
+    lines = path.read_bytes().splitlines(keepends=True)
+    good = []
+    for line in lines:
+        try:
+            row: Any = json.loads(line)
+            rows[row["key"]] = row["metrics"]
+        except (ValueError, KeyError, TypeError):
+            continue
+        good.append(line if line.endswith(b"\n") else line + b"\n")
+    if good != lines:
+        draft = path.with_suffix(".tmp")
+        draft.write_bytes(b"".join(good))
+        os.replace(draft, path)
+    return rows
+
+
+def _basis(scenario: Scenario) -> str:
+    """What all runs of a scenario depend on besides its text: versions, code, files it names."""
+    parts = [_code(), np.__version__, platform.python_version()]
+    if scenario.workload.trace is not None:
+        parts.append(_digest(resolve_trace(scenario.workload.trace)))
+    profile = scenario.latency.profile
+    if profile is not None and Path(profile).is_file():
+        parts.append(_digest(Path(profile)))
+    return "\n".join(parts)
+
+
+@cache
+def _code() -> str:
+    """Digest of sgym's version, code and data, as far as results depend on them."""
+    package = Path(__file__).parents[1]
+    digest = hashlib.sha256()
+    for path in sorted(package.rglob("*")):
+        inside = path.relative_to(package)
+        if path.suffix in (".py", ".json") and inside.parts[0] not in LOOKS:
+            digest.update(str(inside).encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+@cache
+def _policy_source(policy: str) -> str:
+    """A policy's name, and a digest of the module that defines it if it is the user's own."""
+    module, colon, _ = policy.partition(":")
+    if not colon:
+        return policy
+    spec = importlib.util.find_spec(module)
+    origin = None if spec is None else spec.origin
+    return (
+        policy if origin is None or not Path(origin).is_file() else policy + _digest(Path(origin))
+    )
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

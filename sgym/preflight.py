@@ -1,0 +1,113 @@
+"""What can be said about a scenario before it runs: requests nobody can serve, times nobody measured."""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from sgym import profiles
+from sgym.config import Scenario
+from sgym.core import batch, build
+from sgym.core.layout import ARRIVAL
+from sgym.errors import SgymError
+from sgym.policies.registry import POLICIES, builtin
+from sgym.simulator import engine_records, with_engine_of
+from sgym.workload import generate
+from sgym.workload.replay import load_replay
+
+
+@dataclass(frozen=True, slots=True)
+class Unserved:
+    """Requests of a workload that an engine can never serve, nor in whole."""
+
+    requests: int  # looked at: the whole trace, or one generated episode
+    refused: int  # never fit, not even alone
+    cut: int  # end early because the model's context does
+    example: tuple[int, int] | None  # prompt and output tokens of the largest refused one
+
+    def __str__(self) -> str:
+        """One sentence for people; empty if all can be served."""
+        if not self.refused:
+            return ""
+        prompt, output = self.example or (0, 0)
+        share = 100 * self.refused / self.requests
+        return (
+            f"{self.refused} of {self.requests} requests ({share:.2g} %) can never be served and "
+            f"will be refused, such as one of {prompt} prompt and {output} output tokens"
+        )
+
+
+def unserved(scenario: Scenario, policy: str = "vllm") -> Unserved:
+    """Count the requests of a scenario that an engine under this built-in policy cannot serve.
+
+    Args:
+        scenario: its whole trace is looked at (`workload.window` apart), or the episode of seed 0.
+        policy: a built-in's name, which may choose the engine.
+    """
+    fitted = with_engine_of(scenario, builtin(policy))
+    prompt, output = _lengths(scenario)
+    pairs, counts = np.unique(np.stack([prompt, output], axis=1), axis=0, return_counts=True)
+    arrivals = np.zeros(len(pairs), ARRIVAL)
+    arrivals["prompt"], arrivals["output"] = pairs[:, 0], pairs[:, 1]
+    requests = build.fresh_requests(arrivals, fitted.engine.max_model_len)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", profiles.ProfileWarning)
+        usable_blocks = profiles.for_scenario(fitted)[1]
+    engine = engine_records(fitted, usable_blocks)[0]
+    refused = np.array([batch.never_fits(engine, request) for request in requests], bool)
+    cut = (requests["output"] < pairs[:, 1]) & ~refused
+    largest = pairs[refused][np.argmax(pairs[refused].sum(axis=1))] if refused.any() else None
+    return Unserved(
+        requests=int(counts.sum()),
+        refused=int(counts[refused].sum()),
+        cut=int(counts[cut].sum()),
+        example=None if largest is None else (int(largest[0]), int(largest[1])),
+    )
+
+
+def notes(scenario: Scenario, policies: Sequence[str] = ("vllm",)) -> list[str]:
+    """Sentences on what a person should know before these policies run on a scenario.
+
+    Args:
+        scenario: what is to be simulated.
+        policies: names; those of a user's own run on the scenario's engine.
+
+    Raises:
+        SgymError: the scenario cannot run at all.
+    """
+    found: dict[str, list[str]] = {}
+    for policy in policies:
+        engine_of = policy if policy in POLICIES else "vllm"
+        for sentence in _about(scenario, engine_of):
+            found.setdefault(sentence, []).append(policy)
+    everywhere = len(policies)
+    return [
+        text if len(under) == everywhere else f"under {', '.join(under)}: {text}"
+        for text, under in found.items()
+    ]
+
+
+def _about(scenario: Scenario, policy: str) -> list[str]:
+    fitted = with_engine_of(scenario, builtin(policy))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        profiles.for_scenario(fitted)
+        sentences = [str(unserved(scenario, policy))]
+    sentences += [str(warning.message) for warning in caught]
+    return [sentence for sentence in sentences if sentence]
+
+
+def _lengths(scenario: Scenario) -> tuple[np.ndarray, np.ndarray]:
+    """Prompt and output tokens: int64 (n,) each."""
+    workload = scenario.workload
+    if workload.trace is None:
+        requests = generate(scenario, 0)
+        return requests["prompt"].astype(np.int64), requests["output"].astype(np.int64)
+    replay = load_replay(workload)
+    output = replay.output
+    if workload.max_output is not None:
+        output = np.minimum(output, workload.max_output)
+    if not len(output):
+        raise SgymError(f"workload.trace {workload.trace!r} holds no request")
+    return replay.prompt, output
