@@ -1,0 +1,280 @@
+"""Drive the real vLLM 0.33.0 scheduler in simulated time; runs in the environment of setup.sh.
+
+Reads cases as JSON, one per line, from standard input and answers each with a line: what the
+scheduler decided in every iteration, and when each token came out. No model and no GPU: an
+iteration takes a + b*prefill tokens + c*decoding sequences + d*KV entries seconds.
+"""
+
+import json
+import math
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+os.environ.update(
+    CUDA_VISIBLE_DEVICES="", VLLM_LOGGING_LEVEL="ERROR", VLLM_NO_USAGE_STATS="1", HF_HUB_OFFLINE="1"
+)
+
+import torch
+from vllm.config import CacheConfig, DeviceConfig, ModelConfig, SchedulerConfig, VllmConfig
+from vllm.sampling_params import SamplingParams
+from vllm.v1.core.sched.scheduler import Scheduler
+from vllm.v1.kv_cache_interface import FullAttentionSpec, KVCacheConfig, KVCacheGroupSpec
+from vllm.v1.outputs import ModelRunnerOutput
+from vllm.v1.request import Request
+from vllm.v1.structured_output import StructuredOutputManager
+
+from steering import Steering, draw
+
+MODEL = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 2,
+    "num_hidden_layers": 1,
+    "vocab_size": 128,
+    "max_position_embeddings": 131072,
+    "torch_dtype": "float16",
+}
+"""A model in name only: the scheduler asks for its longest sequence and nothing else."""
+
+
+def model_config(max_model_len: int) -> ModelConfig:
+    """A ModelConfig from a local folder, without the hub and without a tokenizer."""
+    folder = Path(tempfile.gettempdir()) / f"vllm_fuzz_{os.getpid()}"
+    folder.mkdir(exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(MODEL))
+    return ModelConfig(
+        model=str(folder),
+        tokenizer=str(folder),
+        skip_tokenizer_init=True,
+        dtype="float16",
+        max_model_len=max_model_len,
+    )
+
+
+def build_scheduler(config: dict[str, Any]) -> Scheduler:
+    """The stock synchronous scheduler without prefix caching, under a case's limits."""
+    vllm_config = VllmConfig(
+        scheduler_config=SchedulerConfig(
+            max_num_seqs=config["max_num_seqs"],
+            max_num_batched_tokens=config["max_num_batched_tokens"],
+            max_model_len=config["max_model_len"],
+            is_encoder_decoder=False,
+            policy=config["scheduling_policy"],
+            enable_chunked_prefill=config["enable_chunked_prefill"],
+            long_prefill_token_threshold=config["long_prefill_token_threshold"],
+            scheduler_reserve_full_isl=config["scheduler_reserve_full_isl"],
+            watermark=config["watermark"],
+            async_scheduling=False,
+        ),
+        model_config=model_config(config["max_model_len"]),
+        cache_config=CacheConfig(block_size=config["block_size"], enable_prefix_caching=False),
+        device_config=DeviceConfig("cpu"),
+    )
+    vllm_config.cache_config.num_gpu_blocks = config["num_blocks"]
+    attention = FullAttentionSpec(
+        block_size=config["block_size"], num_kv_heads=1, head_size=16, dtype=torch.float16
+    )
+    return Scheduler(
+        vllm_config=vllm_config,
+        kv_cache_config=KVCacheConfig(
+            num_blocks=config["num_blocks"],
+            kv_cache_tensors=[],
+            kv_cache_groups=[KVCacheGroupSpec(["layer"], attention)],
+        ),
+        structured_output_manager=StructuredOutputManager(vllm_config),
+        block_size=config["block_size"],
+    )
+
+
+def build_request(number: int, row: dict[str, Any]) -> Request:
+    """Request `number` of a case. Zero-padded ids: vLLM breaks ties by comparing them as text."""
+    return Request(
+        request_id=f"{number:06d}",
+        prompt_token_ids=[1] * row["prompt"],
+        sampling_params=SamplingParams(max_tokens=row["output"], ignore_eos=True),
+        pooling_params=None,
+        arrival_time=row["arrival"],
+        priority=row["priority"],
+    )
+
+
+class Drive:
+    """One run of the scheduler over a case."""
+
+    def __init__(self, case: dict[str, Any]) -> None:
+        self.case = case
+        self.scheduler = build_scheduler(case["config"])
+        self.block_pool = self.scheduler.kv_cache_manager.block_pool
+        self.watermark_blocks = self.scheduler.kv_cache_manager.watermark_blocks
+        self.pending = list(enumerate(case["requests"]))[::-1]
+        self.tokens: list[list[float]] = [[] for _ in case["requests"]]
+        self.preemptions = [0] * len(case["requests"])
+        self.iterations: list[dict[str, Any]] = []
+        self.victims: list[int] = []  # since the last iteration that ran
+        self.made_room = False  # the newest schedule() preempted somebody
+        self.calls = 0
+        self.steering: Steering | None = None
+        self.held: set[int] = set()  # preempted by the steering in force
+        self.watch_preemptions()
+
+    def watch_preemptions(self) -> None:
+        """Note every victim in the order of preemption, whoever asked for it."""
+        original = self.scheduler._preempt_request
+
+        def noted(request: Request, *args: Any, **options: Any) -> None:
+            self.victims.append(number_of(request))
+            self.preemptions[number_of(request)] += 1
+            self.made_room = True
+            original(request, *args, **options)
+
+        self.scheduler._preempt_request = noted
+
+    def run(self) -> dict[str, Any]:
+        clock = 0.0
+        while self.pending or self.scheduler.requests:
+            if not self.scheduler.requests:
+                clock = max(clock, self.pending[-1][1]["arrival"])
+            while self.pending and self.pending[-1][1]["arrival"] <= clock:
+                self.scheduler.add_request(build_request(*self.pending.pop()))
+            output = self.schedule()
+            if output.total_num_scheduled_tokens > 0:
+                clock = self.execute(output, clock)
+            elif not self.made_room:  # nothing will change before somebody arrives
+                if not self.pending:
+                    break
+                clock = self.pending[-1][1]["arrival"]
+        return {
+            "seed": self.case["seed"],
+            "iterations": self.iterations,
+            "tokens": self.tokens,
+            "preemptions": self.preemptions,
+        }
+
+    def schedule(self) -> Any:
+        """Call schedule() under the steering in force."""
+        waiting = [number_of(r) for r in self.scheduler.waiting]
+        running = [number_of(r) for r in self.scheduler.running]
+        new = draw(self.case, self.calls, waiting, running)
+        self.calls += 1
+        if new is not None:
+            self.steering, self.held = new, set()
+            for number in new.preempt:
+                self.preempt(number)
+            self.turn_knobs(new)
+        self.made_room = False
+        if self.steering is None:
+            return self.scheduler.schedule()
+        self.sort()
+        return self.schedule_without_held(self.steering)
+
+    def preempt(self, number: int) -> None:
+        """Preempt a running request the way vLLM's own reset_prefix_cache does."""
+        running = self.scheduler.running
+        place = [number_of(r) for r in running].index(number)
+        self.scheduler._preempt_request(running.pop(place), 0.0)
+        self.held.add(number)
+
+    def turn_knobs(self, steering: Steering) -> None:
+        config, scheduler = self.case["config"], self.scheduler
+        scheduler.max_num_scheduled_tokens = steering.token_budget
+        scheduler.max_num_active_reqs = steering.active_cap
+        caps = [config["long_prefill_token_threshold"], steering.chunk_cap]
+        threshold = min((cap for cap in caps if cap > 0), default=0)
+        scheduler.scheduler_config.long_prefill_token_threshold = threshold
+        scheduler.kv_cache_manager.watermark_blocks = self.watermark_blocks + steering.reserve
+
+    def sort(self) -> None:
+        """Bring waiting (fcfs) and running into the order of the scores in force; stable."""
+        if self.steering is None:
+            return
+        scheduler, scores = self.scheduler, self.steering
+        scheduler.running.sort(key=lambda r: -scores.running_score.get(number_of(r), 0.0))
+        if self.case["config"]["scheduling_policy"] == "fcfs":
+            ordered = sorted(
+                scheduler.waiting, key=lambda r: -scores.waiting_score.get(number_of(r), 0.0)
+            )
+            scheduler.waiting.clear()
+            scheduler.waiting.extend(ordered)
+
+    def schedule_without_held(self, steering: Steering) -> Any:
+        """Keep held requests out of `waiting` during the call and put them back in their places."""
+        scheduler = self.scheduler
+        before = list(scheduler.waiting)
+        held = [r for r in before if self.is_held(steering, number_of(r))]
+        if len(held) == len(before) and not scheduler.running:
+            held = []  # holds are ignored where nothing else is left
+        for request in held:
+            scheduler.waiting.remove_request(request)
+        output = scheduler.schedule(throttle_prefills=steering.hold_prefill)
+        if held:
+            after = list(scheduler.waiting)
+            stays = set(after) | set(held)
+            order = [r for r in after if r not in before] + [r for r in before if r in stays]
+            scheduler.waiting.remove_requests(after)
+            for request in order:
+                scheduler.waiting.add_request(request)
+        return output
+
+    def is_held(self, steering: Steering, number: int) -> bool:
+        return number in self.held or steering.waiting_score.get(number, 0.0) == -math.inf
+
+    def execute(self, output: Any, clock: float) -> float:
+        """Pretend to run the batch, deliver its tokens; returns when it ends."""
+        scheduler, sampled, batch = self.scheduler, [], []
+        prefill, decodes, entries = 0, 0, 0
+        for key, tokens in output.num_scheduled_tokens.items():
+            request = scheduler.requests[key]
+            before = request.num_computed_tokens - tokens
+            if request.num_output_tokens > 0 and before == request.num_tokens - 1:
+                decodes += 1
+            else:
+                prefill += tokens
+            entries += request.num_computed_tokens
+            batch.append([number_of(request), tokens, before])
+            sampled.append([1] if request.num_computed_tokens >= request.num_tokens else [])
+        line = self.case["config"]["latency"]
+        duration = line["a"] + line["b"] * prefill + line["c"] * decodes + line["d"] * entries
+        self.iterations.append(
+            {
+                "t": clock,
+                "dt": duration,
+                "batch": batch,
+                "victims": self.victims,
+                "n_running": len(scheduler.running),
+                "n_waiting": len(scheduler.waiting),
+                "free_blocks": self.block_pool.get_num_free_blocks(),
+            }
+        )
+        self.victims = []
+        for (number, _, _), token in zip(batch, sampled, strict=True):
+            if token:
+                self.tokens[number].append(clock + duration)
+        keys = list(output.num_scheduled_tokens)
+        scheduler.update_from_output(
+            output,
+            ModelRunnerOutput(
+                req_ids=keys,
+                req_id_to_index={key: place for place, key in enumerate(keys)},
+                sampled_token_ids=sampled,
+            ),
+        )
+        return clock + duration
+
+
+def number_of(request: Request) -> int:
+    return int(request.request_id)
+
+
+def main() -> None:
+    for line in sys.stdin:
+        print(json.dumps(Drive(json.loads(line)).run()), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,25 @@
+#!/bin/sh
+# Make a virtual environment with the real vLLM 0.33.0 scheduler, which needs no GPU.
+# Usage: sh experiments/vllm_fuzz/setup.sh [FOLDER]   (default: .venv beside this file)
+# Run it again after an interruption: finished steps are skipped. PYTHON names the interpreter
+# (3.10 to 3.13). torch is large; PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu gets the
+# smaller build without CUDA.
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+folder=${1:-$here/.venv}
+python=$folder/bin/python
+
+[ -x "$python" ] || "${PYTHON:-python3}" -m venv "$folder"
+
+has() { "$python" -m pip show -q "$1" 2>/dev/null; }
+
+if ! has torch; then "$python" -m pip install torch==2.13.0; fi
+"$python" -m pip install -q -r "$here/requirements.txt"
+# --no-deps: the rest of what vLLM requires is for running models on a GPU.
+if ! has vllm; then "$python" -m pip install --no-deps vllm==0.33.0; fi
+
+CUDA_VISIBLE_DEVICES='' VLLM_LOGGING_LEVEL=ERROR "$python" -c '
+import importlib.metadata as metadata
+from vllm.v1.core.sched.scheduler import Scheduler
+print("ready:", Scheduler.__module__, "of vLLM", metadata.version("vllm"))
+'
