@@ -1,4 +1,6 @@
-"""Write the profiles that come with sgym, with fit errors and the fitted overhead, into the package.
+"""Write the profiles that come with sgym into the package: with fit errors and overhead.
+
+e.
 
 python experiments/latency_validation/build_profiles.py
 """

@@ -162,7 +162,12 @@ def _prefix(attention: pd.DataFrame) -> Errors:
     rows = attention[(attention["n_decode"] == 0) & (attention["prefill_chunk"] > 0)]
     whole = rows[rows["kv_prefill"] == 0]
     prompts = pd.DataFrame(
-        {"batch_size": 1, "isl": whole["prefill_chunk"], "latency": whole["time_us"] * 1e-3}
+        {
+            "batch_size": 1,
+            "step": 0,
+            "isl": whole["prefill_chunk"],
+            "latency": whole["time_us"] * 1e-3,
+        }
     )
     chunk, prefix, seconds = prefill_surface(prompts)
     later = rows[rows["kv_prefill"] >= 128]

@@ -8,14 +8,14 @@ import os
 from pathlib import Path
 
 import held_out
-import matplotlib
+import matplotlib as mpl
 import pandas as pd
 import serving
 from data import shared_data
 from rich.console import Console
 from rich.table import Table
 
-matplotlib.use("Agg")
+mpl.use("Agg")
 import matplotlib.pyplot as plt
 
 HERE = Path(__file__).parent

@@ -12,10 +12,12 @@ from sgym.core.layout import ARRIVAL
 from sgym.profiles import load, profile_name
 from sgym.simulator import Simulator
 
-SECONDS = 600.0  # of arrivals, as in the source's published profile of this workload
-PROMPTS = 45  # different prompts, 9 system prompts with 5 questions each, repeated all the time (same profile)
-BLOCK = 16
-FIT_WORKLOAD = ("Llama-3.1-8B", (2.5, 8.0))  # the row of each GPU on which its constants are fitted
+# As in the source's published profile of this workload: stages of 600 s, in which 9 system prompts
+# with 5 questions each come again and again.
+SECONDS = 600.0
+PROMPTS = 45
+BLOCK = 16  # tokens
+FIT_WORKLOAD = ("Llama-3.1-8B", (2.5, 8.0))  # the row of each GPU on which constants are fitted
 
 
 @dataclass(frozen=True)
@@ -41,8 +43,8 @@ class Run:
     def counted(self) -> float:
         """Tokens that the source counted per request: its ITL is E2E over these.
 
-        About 248 for Qwen3-14B, about 240 for Llama-3.1-8B, whose output text has fewer tokens when it
-        is tokenized again than were generated.
+        About 248 for Qwen3-14B, about 240 for Llama-3.1-8B, whose output text has fewer tokens
+        when it is tokenized again than were generated.
         """
         return self.e2e / self.itl
 
@@ -61,8 +63,8 @@ def read_runs(path: Path, cached: int | None = None) -> list[Run]:
 
     Args:
         path: the file.
-        cached: prompt tokens in the prefix cache; none = all whole blocks before the last token, as the
-            same prompts come again and again.
+        cached: prompt tokens in the prefix cache; none = all whole blocks before the last token,
+            as the same prompts come again and again.
     """
     table = pd.read_csv(path)
     return [
@@ -84,8 +86,9 @@ def read_runs(path: Path, cached: int | None = None) -> list[Run]:
 def simulate_run(run: Run, overhead: float) -> tuple[float, float]:
     """Mean TTFT without constants, and mean time from first to last token, both in ms.
 
-    vLLM 0.15 schedules asynchronously: when a request arrives, the next iteration is already planned, so
-    its first token comes one iteration later than in the simulator, which decides in between.
+    vLLM 0.15 schedules asynchronously: when a request arrives, the next iteration is already
+    planned, so its first token comes one iteration later than in the simulator, which decides in
+    between.
     """
     cluster = {"gpu": run.gpu, "model": run.model}
     blocks = load(profile_name(run.model, run.gpu, 1)).blocks(Engine())
@@ -111,8 +114,8 @@ def simulate_run(run: Run, overhead: float) -> tuple[float, float]:
 def _finished(scenario: Scenario, arrivals: np.ndarray, shared: int = 0) -> np.ndarray:
     """Requests after a simulation in which `shared` tokens of every prompt are cached already.
 
-    The cached tokens are neither computed nor stored again, but attention reads them: the axes of both
-    attention tables are shifted by them.
+    The cached tokens are neither computed nor stored again, but attention reads them: the axes of
+    both attention tables are shifted by them.
     """
     simulator = Simulator(scenario, arrivals=arrivals, track=False)
     simulator.state.latency["prefix"] -= shared
@@ -125,7 +128,7 @@ def _finished(scenario: Scenario, arrivals: np.ndarray, shared: int = 0) -> np.n
 
 
 def fit(run: Run) -> Constants:
-    """The engine overhead at which one run's time between tokens comes out, and its TTFT constant."""
+    """The overhead at which one run's time between tokens comes out, and its TTFT constant."""
     target = run.e2e - run.ttft
     low, high = 0.0, 5e-3
     for _ in range(10):

@@ -50,7 +50,8 @@ def load(name_or_path: str | Path) -> Profile:
     hint = f" Did you mean {near[0]!r}?" if near else ""
     raise ProfileError(
         f"no latency profile {name!r}: neither a file nor one of {', '.join(names())}.{hint} "
-        "Measure your own with experiments/profile_gpu and `sgym calibrate`, or give `latency.linear`"
+        "Measure your own with experiments/profile_gpu and `sgym calibrate`, "
+        "or give `latency.linear`"
     )
 
 

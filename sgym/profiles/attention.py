@@ -1,8 +1,9 @@
-"""Attention of one layer: prefill after a prefix, and decode, from tables of whole prompts and steps.
+"""Attention of one layer: prefill after a prefix, and decode, from whole prompts and steps.
 
-Notation: a pair is one query token and one key it attends to. Times are seconds of one call on one GPU.
-Tables are measured with every KV entry in the L2 cache if it fits there, but a layer of a real model
-finds its KV in device memory; `decode_surface` therefore never goes below the streaming time.
+Notation: a pair is one query token and one key it attends to. Times are seconds of one call on one
+GPU. Tables are measured with every KV entry in the L2 cache if it fits there, but a layer of a
+real model finds its KV in device memory; `decode_surface` therefore never goes below the streaming
+time.
 """
 
 import numpy as np
@@ -27,18 +28,21 @@ def select(table: pd.DataFrame, heads: int, kv_heads: int, head_dim: int) -> pd.
 def prefill_surface(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Seconds of the attention of one prompt chunk after a prefix.
 
-    Only whole prompts were measured, T(length). A chunk c after a prefix p costs the larger of
-    T(c) + pairs c*p at the cost of a pair in long prompts (which is T(p + c) - T(p) for a quadratic T),
-    and the time in which one tile of queries walks over p + c keys (short chunks leave most of the GPU
-    idle; the walk is measured where a prompt fits in one wave of tiles).
+    Where chunks after prefixes were measured, that is the surface. The public tables have only whole
+    prompts, T(length). There, a chunk c after a prefix p costs the larger of
+    T(c) + pairs c*p at the cost of a pair in long prompts (which is T(p + c) - T(p) for a
+    quadratic T), and the time in which one tile of queries walks over p + c keys (short chunks
+    leave most of the GPU idle; the walk is measured where a prompt fits in one wave of tiles).
 
     Args:
-        rows: one head layout with columns batch_size, isl (tokens), latency (ms).
+        rows: one head layout with columns batch_size, isl, step (tokens), latency (ms).
 
     Returns:
         chunks (tokens), prefixes (tokens), seconds of shape (chunks, prefixes).
     """
     single = rows[(rows["batch_size"] == 1) & (rows["isl"] <= CHUNK_MAX)].sort_values("isl")
+    if (single["step"] > 0).any():
+        return _measured(single)
     length = np.asarray(single["isl"], float)
     time = np.maximum.accumulate(np.asarray(single["latency"], float)) * 1e-3
     if len(length) < 3:
@@ -50,8 +54,18 @@ def prefill_surface(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndar
     return length, PREFIXES, np.maximum(dense, time[0] + walk * (chunk + prefix))
 
 
+def _measured(single: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    wide = single.pivot(index="isl", columns="step", values="latency").dropna()
+    if min(wide.shape) < 2:
+        raise ProfileError(
+            "prefill attention after prefixes needs two chunk lengths measured at the same two prefixes"
+        )
+    seconds = np.maximum.accumulate(np.maximum.accumulate(np.asarray(wide) * 1e-3, 0), 1)
+    return np.asarray(wide.index, float), np.asarray(wide.columns, float), seconds
+
+
 def _with_midpoints(length: np.ndarray, time: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The curve with points between the longer lengths, where it bends: time per token is linear there."""
+    """The curve with points between the longer lengths, where time per token is linear."""
     room = GRID - len(length)
     middle = ((length[1:] + length[:-1]) / 2)[-room:] if room > 0 else length[:0]
     middle = middle[middle > 128]
@@ -67,7 +81,7 @@ def _pair_seconds(length: np.ndarray, time: np.ndarray) -> float:
 
 
 def _walk_seconds(length: np.ndarray, time: np.ndarray) -> float:
-    """Seconds per key for one tile of queries: the rise between 128 and 256 tokens, one wave of tiles."""
+    """Seconds per key for one tile of queries: the rise from 128 to 256 tokens, one wave."""
     if length[0] > 128 or length[-1] < 256:
         return 0.0
     short, long = np.interp((128.0, 256.0), length, time)
@@ -77,9 +91,9 @@ def _walk_seconds(length: np.ndarray, time: np.ndarray) -> float:
 def decode_surface(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Seconds of the attention of one decode step.
 
-    Points beyond the measured batch * context continue at the cost of streaming KV from memory, which
-    the largest measured points give. No point is below that cost (see the module's text), and times do
-    not fall with batch or context.
+    Points beyond the measured batch * context continue at the cost of streaming KV from memory,
+    which the largest measured points give. No point is below that cost (see the module's text),
+    and times do not fall with batch or context.
 
     Args:
         rows: one head layout with columns batch_size, step (context - 1), latency (ms).

@@ -1,8 +1,9 @@
 """Compose a latency profile from measured operation tables: what `sgym calibrate` does.
 
-An iteration is: per layer four GEMMs over all tokens of the batch, the small element-wise kernels, one
-attention call over prefill chunks and decodes together, two all-reduces with tensor parallelism; then
-lm_head and the sampler over the sequences that produce a token; plus the engine's own overhead.
+An iteration is: per layer four GEMMs over all tokens of the batch, the small element-wise kernels,
+one attention call over prefill chunks and decodes together, two all-reduces with tensor
+parallelism; then lm_head and the sampler over the sequences that produce a token; plus the
+engine's own overhead.
 """
 
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from sgym.errors import ProfileError
 from sgym.profiles.attention import decode_surface, prefill_surface, select
 from sgym.profiles.gemm import GemmTable, cleaned
 from sgym.profiles.layerwise import is_layerwise, read_layerwise
-from sgym.profiles.models import BYTES, GpuSpec, ModelSpec, gpu_spec, model_spec
+from sgym.profiles.models import BYTES, GpuSpec, ModelSpec, gpu_spec, model_spec, read_gpu
 from sgym.profiles.profile import Curve, Profile, Provenance, Surface
 from sgym.profiles.tables import Tables, read_tables
 
@@ -39,7 +40,7 @@ class Source:
 def calibrate(
     tables: str | Path,
     model: str | ModelSpec,
-    gpu: str | GpuSpec,
+    gpu: str | GpuSpec | None = None,
     tp: int = 1,
     overhead: float | None = None,
     source: Source | None = None,
@@ -50,7 +51,8 @@ def calibrate(
         tables: folder in the layout of `sgym.profiles.tables` (aiconfigurator's, and what
             `experiments/profile_gpu` writes) or of `sgym.profiles.layerwise` (LLMServingSim's).
         model: name in `MODELS`, or a shape.
-        gpu: name in `GPUS`, or memory and bandwidth of another one.
+        gpu: name in `GPUS`, or memory and bandwidth of another one; none = as `gpu.json` beside the
+            tables says, which `experiments/profile_gpu` writes.
         tp: GPUs over which the model is split.
         overhead: seconds of engine time per iteration; none = the tables' own, or 0.
         source: who measured.
@@ -58,7 +60,8 @@ def calibrate(
     Raises:
         ProfileError: tables are missing, damaged, or hold nothing for this model.
     """
-    spec, card, folder = model_spec(model), gpu_spec(gpu), Path(tables)
+    spec, folder = model_spec(model), Path(tables)
+    card = read_gpu(folder / "gpu.json") if gpu is None else gpu_spec(gpu)
     if spec.heads % tp or spec.kv_heads % tp or spec.ffn % tp:
         raise ProfileError(
             f"{spec.name} cannot be split over tp = {tp}: heads or ffn do not divide"
@@ -78,8 +81,8 @@ def _compose(
     generation = select(tables.generation, heads, kv_heads, spec.head_dim)
     if len(context) == 0 or len(generation) == 0:
         raise ProfileError(
-            f"attention with {heads} query heads, {kv_heads} KV heads of {spec.head_dim} was not measured, "
-            f"which {spec.name} at tp = {tp} needs"
+            f"attention with {heads} query heads, {kv_heads} KV heads of {spec.head_dim} was not "
+            f"measured, which {spec.name} at tp = {tp} needs"
         )
     chunk, prefix, prefill = prefill_surface(context)
     batch, kv, decode = decode_surface(generation)
@@ -110,7 +113,7 @@ def _compose(
 def token_curve(
     tables: Tables, gemms: GemmTable, spec: ModelSpec, gpu: GpuSpec, tp: int
 ) -> tuple[Curve, int]:
-    """Seconds over the tokens of a batch: everything per layer but attention; and outliers dropped."""
+    """Seconds over the tokens of a batch: all per layer but attention; and outliers dropped."""
     total, dropped = np.zeros(len(gemms.tokens)), 0
     at = gemms.tokens.astype(float)
     for n, k in spec.gemms(tp).values():
@@ -126,7 +129,7 @@ def token_curve(
 def _elementwise(
     tables: Tables, spec: ModelSpec, gpu: GpuSpec, tp: int, at: np.ndarray
 ) -> np.ndarray:
-    """Seconds of one layer's norms, rotary embedding, KV write and activation: measured or by bytes."""
+    """Seconds of one layer's norms, rotary embedding, KV write, activation: measured or by bytes."""
     if tables.elementwise is not None:
         table = tables.elementwise
         own = table[(table["hidden"] == spec.hidden) & (table["ffn"] == spec.ffn // tp)]
@@ -164,7 +167,9 @@ def _derived(tables: Tables, gemms: GemmTable, spec: ModelSpec, tp: int) -> list
     """Sentences on everything in the profile that nobody measured."""
     shapes = {**spec.gemms(tp), "lm_head": (spec.vocab // tp, spec.hidden)}
     between = [name for name, (n, k) in shapes.items() if not gemms.measured(n, k)]
-    notes = ["prefill attention after a prefix from whole prompts"]
+    notes = []
+    if not (tables.context["step"] > 0).any():
+        notes.append("prefill attention after a prefix from whole prompts")
     if between:
         notes.append(f"GEMM {', '.join(between)} from neighbouring shapes")
     if tables.elementwise is None:

@@ -15,8 +15,8 @@ SPIKE = 1.5  # a point above this multiple of both neighbours is an outlier, not
 class GemmTable:
     """Measured times over (m, n, k); shapes between the measured ones are interpolated.
 
-    Between measured n and k the time is bilinear: fixed cost plus a part per n, per k and per weight.
-    Beyond the last measured n or k it grows in proportion, as a stream of weights does.
+    Between measured n and k the time is bilinear: fixed cost plus a part per n, per k and per
+    weight. Beyond the last measured n or k it grows in proportion, as a stream of weights does.
     """
 
     def __init__(self, table: pd.DataFrame) -> None:
@@ -54,7 +54,7 @@ class GemmTable:
 
 
 def _bracket(grid: np.ndarray, value: int) -> tuple[int, int, float, float]:
-    """Neighbours of `value` on the grid, the weight of the upper one, and a factor beyond the grid."""
+    """Neighbours of `value` on the grid, weight of the upper one, and a factor beyond the grid."""
     if value <= grid[0]:
         return 0, 0, 0.0, 1.0
     if value >= grid[-1]:
@@ -74,10 +74,10 @@ def _is_run(tokens: np.ndarray) -> np.ndarray:
 def cleaned(at: np.ndarray, seconds: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
     """The curve without missing points, outliers and noise, and how many outliers there were.
 
-    Single points far above both neighbours go. A point that the next larger batch undercuts by at most
-    the noise comes down to it: noise only ever slows a kernel down, and held-out points are predicted
-    better so (experiments/latency_validation). Steps up, and larger dips, stay: those are tiles and
-    choices of kernels.
+    Single points far above both neighbours go. A point that the next larger batch undercuts by at
+    most the noise comes down to it: noise only ever slows a kernel down, and held-out points are
+    predicted better so (experiments/latency_validation). Steps up, and larger dips, stay: those
+    are tiles and choices of kernels.
 
     Args:
         at: tokens, rising.

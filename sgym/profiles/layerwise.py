@@ -1,7 +1,7 @@
-"""Profiles from LLMServingSim's layout: one layer profiled inside the engine, times in microseconds.
+"""Profiles from LLMServingSim's layout: one layer profiled inside the engine, in microseconds.
 
-`dense.csv` (layer, tokens, time_us), `attention.csv` (prefill_chunk, kv_prefill, n_decode, kv_decode,
-time_us) and `per_sequence.csv` (layer, sequences, time_us).
+`dense.csv` (layer, tokens, time_us), `attention.csv` (prefill_chunk, kv_prefill, n_decode,
+kv_decode, time_us) and `per_sequence.csv` (layer, sequences, time_us).
 """
 
 from pathlib import Path

@@ -3,9 +3,9 @@
 from sgym.errors import ProfileError
 from sgym.profiles.models import BYTES, ModelSpec
 
-# Bytes that CUDA context, graphs, workspaces and NCCL take beside weights and activations. Chosen so
-# that Llama-3.1-8B on an RTX 4090 (25,250,627,584 bytes, 0.9, 2048 tokens, 256 sequences) gets the
-# 2,588 blocks that vLLM 0.19 reported there.
+# Bytes that CUDA context, graphs, workspaces and NCCL take beside weights and activations. Chosen
+# so that Llama-3.1-8B on an RTX 4090 (25,250,627,584 bytes, 0.9, 2048 tokens, 256 sequences) gets
+# the 2,588 blocks that vLLM 0.19 reported there.
 RUNTIME_BYTES = 777_000_000
 RUNTIME_BYTES_PER_PEER = 360_000_000  # NCCL and all-reduce buffers, with tensor parallelism
 LOGIT_BYTES = 14  # per logit at the sampler's peak: bfloat16, and three float32 copies
@@ -54,9 +54,9 @@ def kv_blocks(
     blocks = available // (block_size * spec.kv_bytes // tp)
     if blocks < 2:
         raise ProfileError(
-            f"{spec.name} does not fit: {utilization:g} of {gpu_memory / 1e9:.1f} GB, minus weights "
-            f"{weights / 1e9:.1f} GB, activations {activations / 1e9:.1f} GB and runtime "
-            f"{runtime / 1e9:.1f} GB, leaves {available / 1e9:.1f} GB for KV. Take a larger GPU, more "
-            "of them (cluster.tp), or raise engine.gpu_memory_utilization"
+            f"{spec.name} does not fit: {utilization:g} of {gpu_memory / 1e9:.1f} GB, minus "
+            f"weights {weights / 1e9:.1f} GB, activations {activations / 1e9:.1f} GB and runtime "
+            f"{runtime / 1e9:.1f} GB, leaves {available / 1e9:.1f} GB for KV. Take a larger GPU, "
+            "more of them (cluster.tp), or raise engine.gpu_memory_utilization"
         )
     return blocks

@@ -1,8 +1,9 @@
 """The models whose latency is known, and the GPUs: shapes and sizes, nothing measured."""
 
+from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from sgym.config import Model
 from sgym.errors import ProfileError
@@ -112,3 +113,18 @@ def gpu_spec(gpu: str | GpuSpec) -> GpuSpec:
     if gpu not in GPUS:
         raise ProfileError(f"GPU {gpu!r} is unknown; known: {', '.join(GPUS)}")
     return GPUS[gpu]
+
+
+def read_gpu(path: Path) -> GpuSpec:
+    """Memory and bandwidth of a GPU from a JSON file.
+
+    Raises:
+        ProfileError: missing or damaged.
+    """
+    try:
+        return GpuSpec.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise ProfileError(
+            f"cannot tell the GPU from {path}: {error}. Name one of {', '.join(GPUS)}, or write "
+            'the file as {"name": "MyGPU", "memory": bytes, "bandwidth": bytes per second}'
+        ) from None

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import warnings
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -64,7 +65,7 @@ class Surface(Model):
 
 
 def _check_axis(points: Axis) -> None:
-    if any(after <= before for before, after in zip(points, points[1:], strict=False)):
+    if any(after <= before for before, after in pairwise(points)):
         raise ValueError("points must rise")
 
 
@@ -89,7 +90,7 @@ class Provenance(Model):
 
 
 class Profile(Model):
-    """Times of one model on one GPU (or `tp` of them), for whole iterations, and its KV capacity."""
+    """Times of one model on one GPU (or `tp` of them) for whole iterations, and KV capacity."""
 
     format: int = FORMAT
     model: ModelSpec

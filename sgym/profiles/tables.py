@@ -1,10 +1,11 @@
 """Read measured operation tables: folders of Parquet or CSV files, one kernel call per row.
 
 The layout is that of NVIDIA's aiconfigurator: `gemm_perf`, `context_attention_perf`,
-`generation_attention_perf` and, for tensor parallelism, `custom_allreduce_perf` or `nccl_perf`, each as
-`.parquet` or `.csv`, anywhere below the folder. `elementwise_perf` (m, hidden, ffn, latency: all norms,
-rotary and activation of one layer) and `overhead_perf` (latency: host time per iteration) are optional.
-Latencies are in milliseconds there and here.
+`generation_attention_perf` and, for tensor parallelism, `custom_allreduce_perf` or `nccl_perf`,
+each as `.parquet` or `.csv`, anywhere below the folder. `elementwise_perf` (m, hidden, ffn,
+latency: all norms, rotary and activation of one layer) and `overhead_perf` (latency:
+host time per iteration) are optional. `step` is the number of KV entries before the call, and may be
+absent for whole prompts. Latencies are in milliseconds there and here.
 """
 
 from dataclasses import dataclass
@@ -17,7 +18,14 @@ from sgym.errors import ProfileError
 
 KEYS = {
     "gemm_perf": ("m", "n", "k"),
-    "context_attention_perf": ("num_heads", "num_key_value_heads", "head_dim", "batch_size", "isl"),
+    "context_attention_perf": (
+        "num_heads",
+        "num_key_value_heads",
+        "head_dim",
+        "batch_size",
+        "isl",
+        "step",
+    ),
     "generation_attention_perf": (
         "num_heads",
         "num_key_value_heads",
@@ -30,8 +38,8 @@ KEYS = {
     "elementwise_perf": ("hidden", "ffn", "m"),
     "overhead_perf": (),
 }
-# Only these values of a column are a plain bfloat16 engine without sliding windows; a file without the
-# column holds nothing else.
+# Only these values of a column are a plain bfloat16 engine without sliding windows; a file without
+# the column holds nothing else.
 WANTED = {
     "gemm_dtype": ("bfloat16",),
     "attn_dtype": ("bfloat16",),
@@ -113,6 +121,8 @@ def _read(root: Path, name: str) -> pd.DataFrame | None:
     except (OSError, ValueError) as error:  # pyarrow's and pandas' own errors are ValueErrors
         raise ProfileError(f"cannot read {path}: {error}") from None
     keys = list(KEYS[name])
+    if name == "context_attention_perf" and "step" not in table:
+        table["step"] = 0
     missing = [column for column in [*keys, "latency"] if column not in table]
     if missing:
         raise ProfileError(f"{path} lacks the columns {missing}; it has {list(table.columns)}")
