@@ -18,6 +18,7 @@ os.environ.update(
 )
 
 import torch
+from steering import Steering, draw
 from vllm.config import CacheConfig, DeviceConfig, ModelConfig, SchedulerConfig, VllmConfig
 from vllm.sampling_params import SamplingParams
 from vllm.v1.core.sched.scheduler import Scheduler
@@ -25,8 +26,6 @@ from vllm.v1.kv_cache_interface import FullAttentionSpec, KVCacheConfig, KVCache
 from vllm.v1.outputs import ModelRunnerOutput
 from vllm.v1.request import Request
 from vllm.v1.structured_output import StructuredOutputManager
-
-from steering import Steering, draw
 
 MODEL = {
     "architectures": ["LlamaForCausalLM"],
@@ -136,6 +135,7 @@ class Drive:
         self.scheduler._preempt_request = noted
 
     def run(self) -> dict[str, Any]:
+        """Serve every request of the case; returns all decisions."""
         clock = 0.0
         while self.pending or self.scheduler.requests:
             if not self.scheduler.requests:
@@ -157,12 +157,13 @@ class Drive:
         }
 
     def schedule(self) -> Any:
-        """Call schedule() under the steering in force."""
+        """Let the scheduler decide under the steering in force."""
         waiting = [number_of(r) for r in self.scheduler.waiting]
         running = [number_of(r) for r in self.scheduler.running]
         new = draw(self.case, self.calls, waiting, running)
         self.calls += 1
         if new is not None:
+            self.sort()  # what the last one says holds up to here
             self.steering, self.held = new, set()
             for number in new.preempt:
                 self.preempt(number)
@@ -181,6 +182,7 @@ class Drive:
         self.held.add(number)
 
     def turn_knobs(self, steering: Steering) -> None:
+        """Set the attributes that schedule() reads."""
         config, scheduler = self.case["config"], self.scheduler
         scheduler.max_num_scheduled_tokens = steering.token_budget
         scheduler.max_num_active_reqs = steering.active_cap
@@ -222,6 +224,7 @@ class Drive:
         return output
 
     def is_held(self, steering: Steering, number: int) -> bool:
+        """Whether the steering in force keeps this waiting request from being admitted."""
         return number in self.held or steering.waiting_score.get(number, 0.0) == -math.inf
 
     def execute(self, output: Any, clock: float) -> float:
@@ -268,10 +271,12 @@ class Drive:
 
 
 def number_of(request: Request) -> int:
+    """Place of a request in the order of arrival."""
     return int(request.request_id)
 
 
 def main() -> None:
+    """Answer every case on standard input."""
     for line in sys.stdin:
         print(json.dumps(Drive(json.loads(line)).run()), flush=True)
 

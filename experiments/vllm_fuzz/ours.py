@@ -3,8 +3,8 @@
 from typing import Any
 
 import numpy as np
-
 import steering as drawn
+
 from sgym.policies.steering import Steering
 from sgym.simulator import Simulator
 
@@ -40,6 +40,7 @@ class Drawn:
         self.calls = 0
 
     def schedule(self, view: Any) -> Steering | None:
+        """The next steering, in sgym's own record."""
         waiting, running = [r.id for r in view.waiting], [r.id for r in view.running]
         new = drawn.draw(self.case, self.calls, waiting, running)
         self.calls += 1

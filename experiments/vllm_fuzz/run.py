@@ -19,13 +19,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import track
-from rich.table import Table
-
 from cases import RECORDED, random_case, read_recorded, recorded_answer, recorded_case
 from compare import differences
 from ours import run as run_ours
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
 
 HERE = Path(__file__).parent
 REFERENCE = HERE.parents[1] / "tests" / "data" / "vllm_reference"
@@ -54,6 +53,7 @@ class RealScheduler:
             return json.load(stream)
 
     def ask(self, case: dict[str, Any]) -> dict[str, Any]:
+        """Have the real scheduler serve a case."""
         if self.process is None:
             if not self.python.exists():
                 sys.exit(f"no {self.python}: run `sh {HERE / 'setup.sh'}` first, or give --python")
@@ -61,7 +61,8 @@ class RealScheduler:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
             )
-        assert self.process.stdin and self.process.stdout
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
         self.process.stdin.write(json.dumps(case) + "\n")
         self.process.stdin.flush()
         for line in self.process.stdout:
@@ -70,6 +71,7 @@ class RealScheduler:
         sys.exit(f"the real scheduler stopped in case {case['seed']}; its message is above")
 
     def close(self) -> None:
+        """End the process."""
         if self.process is not None:
             self.process.communicate()
 
@@ -90,6 +92,7 @@ class Tally:
     differing: list[str] = field(default_factory=list)
 
     def add(self, label: str, real: dict[str, Any], ours: dict[str, Any]) -> list[str]:
+        """Count one case; returns what differs in it."""
         self.cases += 1
         self.iterations += len(real["iterations"])
         self.tokens += sum(map(len, real["tokens"]))
@@ -108,6 +111,7 @@ def cases_of(group: str, count: int, first: int) -> list[dict[str, Any]]:
 
 
 def main() -> int:
+    """Compare, print, and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cases", type=int, default=300, help="random cases of each kind")
     parser.add_argument("--first-seed", type=int, default=0, help="seed of the first one")
@@ -149,6 +153,7 @@ def check_recording(group: str, case: dict[str, Any], real: dict[str, Any]) -> N
 
 
 def table_of(tallies: dict[str, Tally]) -> Table:
+    """One row per group of cases."""
     table = Table("cases", "number", "iterations", "tokens", "preemptions", "cases that differ")
     for group, tally in tallies.items():
         counts = (tally.cases, tally.iterations, tally.tokens, tally.preemptions)

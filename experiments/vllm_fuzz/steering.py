@@ -8,7 +8,6 @@ import random
 from dataclasses import dataclass, field
 from typing import Any
 
-
 LAST = 400  # calls after which a neutral steering lets the case end
 
 
@@ -57,7 +56,7 @@ def draw(
         reserve=rng.randint(0, usable // 4) if rng.random() < use["reserve"] else 0,
         hold_prefill=rng.random() < use["hold_prefill"],
         waiting_score=scores(
-            rng, sorted(waiting + preempt), use["order"], use["hold"], by_priority
+            rng, sorted(waiting + running), use["order"], use["hold"], by_priority
         ),
         running_score=scores(rng, sorted(waiting + running), use["order"], 0.0, False),
         preempt=tuple(preempt),
