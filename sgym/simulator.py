@@ -117,7 +117,11 @@ class Simulator:
         if start > 0:
             self.state.cluster["horizon"] = start
             self._drive()
-        self._baseline = metrics.baseline(self.state, self.scenario.slo, start)
+        state = self.state
+        self.start_potential = float(
+            metric.value(state.requests, state.instances, state.cluster[0], state.dry, start)
+        )
+        self._baseline = metrics.baseline(state, self.scenario.slo, start)
         self.state.cluster["horizon"] = end
 
     def _drive(self) -> None:
@@ -335,7 +339,8 @@ def engine_records(scenario: Scenario, usable_blocks: int) -> np.ndarray:
     records["max_model_len"] = limits.max_model_len
     records["block_size"] = limits.block_size
     records["num_blocks"] = usable_blocks
-    records["watermark_blocks"] = int(watermark * usable_blocks)
+    counted = usable_blocks + (former == Former.VLLM_V1)  # V1 counts its null block
+    records["watermark_blocks"] = int(watermark * counted)
     records["long_prefill_token_threshold"] = limits.long_prefill_token_threshold
     records["chunked_prefill"] = limits.enable_chunked_prefill
     records["reserve_full_isl"] = limits.scheduler_reserve_full_isl

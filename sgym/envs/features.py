@@ -1,0 +1,205 @@
+"""What an agent sees: one table of features, which the code, the documentation and bundles share.
+
+A number x becomes x / (|x| + scale) where `squash` (so it lies in (-1, 1), and `scale` is where the
+eye is sharpest), else x / scale, and is then clipped to [low, high].
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from sgym.errors import ScenarioError
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """One number that an agent may see."""
+
+    name: str
+    unit: str
+    scale: float
+    meaning: str
+    engine: str
+    """How a real engine, vLLM V1's Scheduler, obtains it; "-" = it cannot."""
+    squash: bool = True
+    low: float = 0.0
+    high: float = 1.0
+    when: str = "always"
+    """"always", "hint": only with a length_hint, or "extra": only if asked for by name."""
+
+
+def _flag(name: str, meaning: str, engine: str) -> Feature:
+    return Feature(name, "0 or 1", 1.0, meaning, engine, squash=False)
+
+
+def _share(name: str, meaning: str, engine: str) -> Feature:
+    return Feature(name, "share", 1.0, meaning, engine, squash=False)
+
+
+SLO = "client's `SamplingParams.extra_args`"
+
+REQUEST_FEATURES = (
+    _flag("present", "the slot holds a request", "slot in use"),
+    _flag("running", "it runs, else it waits", "in `running`"),
+    _flag("prefilling", "it runs and its prompt is not computed yet", "computed < known"),
+    Feature(
+        "slack",
+        "s",
+        1.0,
+        "time until its reader has waited longer than ever before: then its benefit falls",
+        "arrival_time, token times, " + SLO,
+        low=-1.0,
+    ),
+    Feature(
+        "lateness", "s", 1.0, "worst lateness of a delivered token", "token times, " + SLO, low=-1.0
+    ),
+    Feature("waited", "s", 10.0, "time since its arrival", "now - arrival_time"),
+    Feature("prompt", "tokens", 512.0, "length of the prompt", "num_prompt_tokens"),
+    Feature("generated", "tokens", 128.0, "tokens delivered", "num_output_tokens"),
+    Feature("known", "tokens", 1024.0, "prompt and generated", "num_tokens"),
+    Feature(
+        "to_prefill",
+        "tokens",
+        512.0,
+        "known tokens without KV in memory",
+        "num_tokens - num_computed_tokens",
+    ),
+    _share("computed", "computed of the known tokens", "num_computed_tokens / num_tokens"),
+    _share("blocks", "KV blocks that it holds, of all", "kv_cache_manager.get_blocks"),
+    _share("needs", "KV blocks that its known tokens fill, of all", "num_tokens / block_size"),
+    Feature("preemptions", "count", 1.0, "how often it was preempted", "num_preemptions"),
+    Feature("token_time", "s/token", 0.1, "V: time in which its reader reads a token", SLO),
+    Feature("alpha", "tokens/s", 2.5, "benefit lost per second overdue (times weight)", SLO),
+    Feature("weight", "1", 1.0, "worth of one of its tokens", SLO),
+    Feature("priority", "1", 4.0, "engine priority, lower first", "priority", low=-1.0),
+    Feature(
+        "predicted",
+        "tokens",
+        128.0,
+        "output still to come, by the length predictor; 0 = none",
+        "a predictor beside the engine",
+        when="hint",
+    ),
+)
+
+INSTANCE_FEATURES = (
+    _flag("asks", "this instance forms its next batch now", "schedule() was called"),
+    _share("running", "running requests, of max_num_seqs", "len(running)"),
+    Feature("waiting", "count", 16.0, "waiting requests", "len(waiting)"),
+    Feature("waiting_tokens", "tokens", 4096.0, "tokens to prefill of these", "sum over waiting"),
+    _share("free", "free KV blocks, of all", "block_pool.get_num_free_blocks"),
+    _flag("short", "fewer free blocks than running requests", "same"),
+    Feature("duration", "s", 0.05, "time that the last iteration took", "measured"),
+    _share("prefill", "prefill tokens of the last batch, of the most", "scheduler output"),
+    _share("decode", "decoding sequences of the last batch, of max_num_seqs", "scheduler output"),
+    Feature("preempted", "count", 1.0, "preempted for the last batch", "scheduler output"),
+    Feature("kv_tokens", "tokens", 16384.0, "KV entries of the last batch", "scheduler output"),
+    _share("budget", "token budget in force, of the most", "own knob"),
+    _share("cap", "cap on running requests in force, of max_num_seqs", "own knob"),
+    _share("chunk", "chunk cap in force, of the most tokens; 0 = none", "own knob"),
+    _share("reserve", "reserve in force, of all KV blocks", "own knob"),
+)
+
+CLUSTER_FEATURES = (
+    _flag("decides_schedule", "the decision is how to form a batch", "kind of call"),
+    _flag("decides_route", "the decision is which instance takes a request", "kind of call"),
+    _flag("arrived", "since the last decision: a request joined the queue", "trigger"),
+    _flag("finished", "since the last decision: a request finished", "trigger"),
+    _flag("pressure", "since the last decision: memory ran short, or a preemption", "trigger"),
+    _flag("dry", "since the last decision: a reader came near running dry", "trigger"),
+    Feature("since_decision", "s", 0.1, "time since the last decision here", "clock"),
+    Feature("hidden_running", "count", 16.0, "running requests without a slot", "len(running)"),
+    Feature("hidden_waiting", "count", 16.0, "waiting requests without a slot", "len(waiting)"),
+    Feature("hidden_tokens", "tokens", 4096.0, "tokens to prefill of these", "sum over waiting"),
+    Feature("overdue", "count", 16.0, "requests of the cluster whose benefit falls now", SLO),
+    Feature("loss", "tokens/s", 40.0, "benefit that these lose per second", SLO),
+    Feature(
+        "time_left",
+        "share",
+        1.0,
+        "part of the window still to come",
+        "-",
+        squash=False,
+        when="extra",
+    ),
+)
+
+TABLES = {
+    "requests": REQUEST_FEATURES,
+    "instances": INSTANCE_FEATURES,
+    "cluster": CLUSTER_FEATURES,
+}
+
+# A selected feature, for the kernels: which raw number, and how it is scaled.
+COLUMN = np.dtype(
+    [
+        ("raw", np.int32),
+        ("squash", np.int32),
+        ("scale", np.float64),
+        ("low", np.float64),
+        ("high", np.float64),
+    ]
+)
+
+
+def places(table: Sequence[Feature]) -> dict[str, int]:
+    """Name -> place of the raw number."""
+    return {feature.name: place for place, feature in enumerate(table)}
+
+
+def selected(table: str, hinted: bool, extra: Sequence[str]) -> tuple[Feature, ...]:
+    """The features of a table that an agent sees, in order.
+
+    Raises:
+        ScenarioError: `extra` names what can not be switched on.
+    """
+    known = [f.name for rows in TABLES.values() for f in rows if f.when == "extra"]
+    for name in extra:
+        if name not in known:
+            raise ScenarioError(
+                f"extra_features has {name!r}, which is no optional feature; these are: "
+                + ", ".join(known)
+            )
+    return tuple(
+        feature
+        for feature in TABLES[table]
+        if feature.when == "always"
+        or (feature.when == "hint" and hinted)
+        or (feature.when == "extra" and feature.name in extra)
+    )
+
+
+def columns(table: str, chosen: Sequence[Feature]) -> np.ndarray:
+    """COLUMN (number of chosen features,) for the kernels."""
+    where = places(TABLES[table])
+    rows = np.zeros(len(chosen), COLUMN)
+    for row, feature in zip(rows, chosen, strict=True):
+        row["raw"] = where[feature.name]
+        row["squash"] = feature.squash
+        row["scale"] = feature.scale
+        row["low"], row["high"] = feature.low, feature.high
+    return rows
+
+
+def bounds(chosen: Sequence[Feature], repeats: int) -> tuple[np.ndarray, np.ndarray]:
+    """Lowest and highest values of a flat block of `repeats` rows, float32."""
+    low = np.tile(np.array([feature.low for feature in chosen], np.float32), repeats)
+    high = np.tile(np.array([feature.high for feature in chosen], np.float32), repeats)
+    return low, high
+
+
+def markdown(table: str) -> str:
+    """The table as documentation: one row per feature."""
+    lines = [
+        "| num | name | min | max | unit | meaning | in vLLM | seen |",
+        "|-----|------|-----|-----|------|---------|---------|------|",
+    ]
+    for place, f in enumerate(TABLES[table]):
+        scale = f"x/(\\|x\\|+{f.scale:g})" if f.squash else f.unit
+        unit = f"{f.unit}, {scale}" if f.squash else f.unit
+        lines.append(
+            f"| {place} | {f.name} | {f.low:g} | {f.high:g} | {unit} | {f.meaning} "
+            f"| {f.engine} | {f.when} |"
+        )
+    return "\n".join(lines)

@@ -1,0 +1,177 @@
+"""From the state to the numbers that an agent sees: slots, features, in compiled loops."""
+
+import math
+
+from sgym._jit import kernel
+from sgym.core import batch, queue
+from sgym.core.layout import NONE, ROUTE, RUNNING, SCHEDULE
+from sgym.envs.features import CLUSTER_FEATURES, INSTANCE_FEATURES, REQUEST_FEATURES, places
+from sgym.policies import trigger as triggers
+
+_R, _I, _C = places(REQUEST_FEATURES), places(INSTANCE_FEATURES), places(CLUSTER_FEATURES)
+NUM_RAW = max(len(_R), len(_I), len(_C))
+
+R_PRESENT, R_RUNNING, R_PREFILLING = _R["present"], _R["running"], _R["prefilling"]
+R_SLACK, R_LATENESS, R_WAITED = _R["slack"], _R["lateness"], _R["waited"]
+R_PROMPT, R_GENERATED, R_KNOWN = _R["prompt"], _R["generated"], _R["known"]
+R_TO_PREFILL, R_COMPUTED = _R["to_prefill"], _R["computed"]
+R_BLOCKS, R_NEEDS, R_PREEMPTIONS = _R["blocks"], _R["needs"], _R["preemptions"]
+R_TOKEN_TIME, R_ALPHA, R_WEIGHT = _R["token_time"], _R["alpha"], _R["weight"]
+R_PRIORITY, R_PREDICTED = _R["priority"], _R["predicted"]
+
+I_ASKS, I_RUNNING, I_WAITING = _I["asks"], _I["running"], _I["waiting"]
+I_WAITING_TOKENS, I_FREE, I_SHORT = _I["waiting_tokens"], _I["free"], _I["short"]
+I_DURATION, I_PREFILL, I_DECODE = _I["duration"], _I["prefill"], _I["decode"]
+I_PREEMPTED, I_KV_TOKENS, I_BUDGET = _I["preempted"], _I["kv_tokens"], _I["budget"]
+I_CAP, I_CHUNK, I_RESERVE = _I["cap"], _I["chunk"], _I["reserve"]
+
+C_SCHEDULE, C_ROUTE = _C["decides_schedule"], _C["decides_route"]
+C_ARRIVED, C_FINISHED = _C["arrived"], _C["finished"]
+C_PRESSURE, C_DRY, C_SINCE = _C["pressure"], _C["dry"], _C["since_decision"]
+C_HIDDEN_RUNNING, C_HIDDEN_WAITING = _C["hidden_running"], _C["hidden_waiting"]
+C_HIDDEN_TOKENS, C_OVERDUE = _C["hidden_tokens"], _C["overdue"]
+C_LOSS, C_TIME_LEFT = _C["loss"], _C["time_left"]
+
+
+@kernel
+def fill_slots(state, i, slots):
+    """Write the requests of instance `i` that an agent sees; NONE where a slot is empty.
+
+    The first half holds running requests, next victims first, the second half the head of the
+    queue. Places that one half leaves over are lent to the other from the far end.
+    """
+    count = slots.size
+    half = count // 2
+    slots[:] = NONE
+    num_running = state.instances[i]["num_running"]
+    num_waiting = state.instances[i]["num_waiting"]
+    shown = min(num_running, half + max(0, count - half - num_waiting))
+    for k in range(shown):
+        place = k if k < half else count - 1 - (k - half)
+        slots[place] = state.running[i, num_running - 1 - k]
+    shown = min(num_waiting, count - half + max(0, half - num_running))
+    r = queue.first(state.requests, state.instances[i])
+    for k in range(shown):
+        place = half + k if half + k < count else half - 1 - (half + k - count)
+        slots[place] = r
+        r = queue.following(state.requests, r)
+
+
+@kernel
+def encode(columns, raw, out, at):
+    """Scale and clip the chosen raw numbers into out[at:]."""
+    for j in range(columns.size):
+        column = columns[j]
+        x = raw[column["raw"]]
+        x = x / (abs(x) + column["scale"]) if column["squash"] else x / column["scale"]
+        out[at + j] = min(max(x, column["low"]), column["high"])
+
+
+@kernel
+def request_numbers(request, engine, now, raw):
+    """Raw features of a request."""
+    known = request["prompt"] + request["generated"]
+    blocks = float(engine["num_blocks"])
+    lateness = max(request["lateness"], -1e6)  # far below any before the first token
+    raw[R_PRESENT] = 1.0
+    raw[R_RUNNING] = 1.0 if request["phase"] == RUNNING else 0.0
+    raw[R_PREFILLING] = 1.0 if request["phase"] == RUNNING and request["prefilling"] else 0.0
+    raw[R_SLACK] = request["due"] + max(lateness, 0.0) - now
+    raw[R_LATENESS] = lateness
+    raw[R_WAITED] = now - request["arrival"]
+    raw[R_PROMPT] = request["prompt"]
+    raw[R_GENERATED] = request["generated"]
+    raw[R_KNOWN] = known
+    raw[R_TO_PREFILL] = known - request["computed"]
+    raw[R_COMPUTED] = request["computed"] / known
+    raw[R_BLOCKS] = request["blocks"] / blocks
+    raw[R_NEEDS] = batch.blocks_for(known, engine["block_size"]) / blocks
+    raw[R_PREEMPTIONS] = request["preemptions"]
+    raw[R_TOKEN_TIME] = request["token_time"]
+    raw[R_ALPHA] = request["alpha"]
+    raw[R_WEIGHT] = request["weight"]
+    raw[R_PRIORITY] = request["priority"]
+    raw[R_PREDICTED] = 0.0
+    if not math.isnan(request["predicted"]):
+        raw[R_PREDICTED] = max(0.0, request["predicted"] - request["generated"])
+
+
+@kernel
+def instance_numbers(instance, engine, asks, raw):
+    """Raw features of an instance."""
+    seqs = float(engine["max_num_seqs"])
+    most = float(engine["max_num_batched_tokens"])
+    blocks = float(engine["num_blocks"])
+    raw[I_ASKS] = 1.0 if asks else 0.0
+    raw[I_RUNNING] = instance["num_running"] / seqs
+    raw[I_WAITING] = instance["num_waiting"]
+    raw[I_WAITING_TOKENS] = instance["waiting_tokens"]
+    raw[I_FREE] = instance["free_blocks"] / blocks
+    raw[I_SHORT] = 1.0 if triggers.is_short(instance) else 0.0
+    raw[I_DURATION] = instance["duration"]
+    raw[I_PREFILL] = instance["prefill_tokens"] / most
+    raw[I_DECODE] = instance["decode_seqs"] / seqs
+    raw[I_PREEMPTED] = instance["num_preempted"]
+    raw[I_KV_TOKENS] = instance["kv_tokens"]
+    raw[I_BUDGET] = instance["token_budget"] / most
+    raw[I_CAP] = instance["active_cap"] / seqs
+    raw[I_CHUNK] = instance["chunk_cap"] / most
+    raw[I_RESERVE] = instance["reserve"] / blocks
+
+
+@kernel
+def hidden_numbers(state, i, slots, raw):
+    """Raw features of the requests of instance `i` that have no slot."""
+    instance = state.instances[i]
+    running, waiting = instance["num_running"], instance["num_waiting"]
+    tokens = instance["waiting_tokens"]
+    for r in slots:
+        if r == NONE:
+            continue
+        request = state.requests[r]
+        if request["phase"] == RUNNING:
+            running -= 1
+        else:
+            waiting -= 1
+            tokens -= request["prompt"] + request["generated"] - request["computed"]
+    raw[C_HIDDEN_RUNNING] = running
+    raw[C_HIDDEN_WAITING] = waiting
+    raw[C_HIDDEN_TOKENS] = tokens
+
+
+@kernel
+def cluster_numbers(cluster, settings, trigger, now, raw):
+    """Raw features of the cluster and of the decision; the hidden requests apart."""
+    reasons = trigger["reasons"]
+    raw[C_SCHEDULE] = 1.0 if cluster["decision"] == SCHEDULE else 0.0
+    raw[C_ROUTE] = 1.0 if cluster["decision"] == ROUTE else 0.0
+    raw[C_ARRIVED] = 1.0 if reasons & triggers.ARRIVAL else 0.0
+    raw[C_FINISHED] = 1.0 if reasons & triggers.FINISH else 0.0
+    raw[C_PRESSURE] = 1.0 if reasons & triggers.PRESSURE else 0.0
+    raw[C_DRY] = 1.0 if reasons & triggers.DRY else 0.0
+    raw[C_SINCE] = now - trigger["decided"]
+    raw[C_OVERDUE] = cluster["accruing"]
+    raw[C_LOSS] = cluster["dry_w"]
+    raw[C_TIME_LEFT] = 1.0 - (now - settings["start"]) / settings["duration"]
+
+
+@kernel
+def observe(state, desk, requests_out, instances_out, cluster_out):
+    """Write the observation of the decision that `state` waits for; fills `desk.slots` too."""
+    cluster, raw = state.cluster[0], desk.raw
+    now = cluster["clock"]
+    asks = cluster["decision"] == SCHEDULE
+    i = max(cluster["instance"], 0)  # nobody has asked in an episode without a decision
+    fill_slots(state, i, desk.slots)
+    width = desk.request_columns.size
+    requests_out[:] = 0.0
+    for k in range(desk.slots.size):
+        if desk.slots[k] != NONE:
+            request_numbers(state.requests[desk.slots[k]], state.engines[i], now, raw)
+            encode(desk.request_columns, raw, requests_out, k * width)
+    for j in range(state.instances.size):
+        instance_numbers(state.instances[j], state.engines[j], asks and j == i, raw)
+        encode(desk.instance_columns, raw, instances_out, j * desk.instance_columns.size)
+    cluster_numbers(cluster, desk.settings[0], desk.triggers[i], now, raw)
+    hidden_numbers(state, i, desk.slots, raw)
+    encode(desk.cluster_columns, raw, cluster_out, 0)

@@ -1,0 +1,184 @@
+"""When a policy is asked: one edge-triggered function of what an engine can see of itself.
+
+It is evaluated each time an idle instance is about to form a batch. An edge is a change since the
+last evaluation on that instance. Decisions without a choice are never due: at least two requests must
+be there, and either one of them waits or memory is short.
+"""
+
+import numpy as np
+
+from sgym._jit import kernel
+from sgym.core import batch, queue
+from sgym.core.layout import NEVER, NONE
+
+TRIGGERS = ("event", "iteration", "admission", "interval")
+"""Names of the triggers; their places are the `kind` of a TRIGGER."""
+EVENT, ITERATION, ADMISSION, INTERVAL = range(4)
+
+ARRIVAL, FINISH, PRESSURE, DRY = 1, 2, 4, 8  # bits of `reasons`
+DRY_LEAD = 0.1  # seconds before a reader runs dry at which a policy is told
+LOOKED_AT = 32  # waiting requests that `admission` tries, from the head of the queue
+
+# One per instance: the trigger's settings and what it remembers.
+TRIGGER = np.dtype(
+    [
+        ("kind", np.int32),
+        ("interval", np.float64),  # seconds
+        ("num_running", np.int32),  # when the last batch was formed
+        ("num_waiting", np.int32),  # same
+        ("num_endangered", np.int32),  # running requests about to run dry, at the last evaluation
+        ("short", np.int32),  # 1: memory was short, same
+        ("reasons", np.int32),  # edges since the last decision
+        ("looked", np.float64),  # seconds; the last evaluation
+        ("decided", np.float64),  # seconds; the last decision
+        ("next_dry", np.float64),  # seconds; no waiting request comes near running dry before
+    ],
+    align=True,
+)
+
+
+def fresh_triggers(name: str, interval: float, count: int, start: float) -> np.ndarray:
+    """TRIGGER (count,), nothing seen yet.
+
+    Args:
+        name: one of TRIGGERS.
+        interval: seconds between decisions, for `interval`.
+        count: instances.
+        start: seconds; when the episode starts.
+    """
+    triggers = np.zeros(count, TRIGGER)
+    triggers["kind"] = TRIGGERS.index(name)
+    triggers["interval"] = interval
+    triggers["looked"] = triggers["decided"] = start
+    triggers["next_dry"] = start
+    return triggers
+
+
+@kernel
+def is_short(instance):
+    """Memory pressure: fewer free blocks than running requests, so that an iteration may preempt."""
+    return instance["free_blocks"] < instance["num_running"]
+
+
+@kernel
+def has_choice(instance):
+    """Whether a Steering could make a difference."""
+    present = instance["num_running"] + instance["num_waiting"]
+    return present >= 2 and (instance["num_waiting"] > 0 or is_short(instance))
+
+
+@kernel
+def endangered_from(request):
+    """When a policy is told that this request's reader is about to run dry, in seconds."""
+    return request["due"] + max(request["lateness"], 0.0) - DRY_LEAD
+
+
+@kernel
+def is_due(state, triggers, i):
+    """Whether instance `i` asks the policy now; notes the edges in `triggers[i]`."""
+    instance, trigger = state.instances[i], triggers[i]
+    now = state.cluster[0]["clock"]
+    note_edges(state, instance, trigger, i, now)
+    if not has_choice(instance):
+        trigger["reasons"] = 0
+        return False
+    kind = trigger["kind"]
+    if kind == EVENT:
+        return trigger["reasons"] != 0
+    if kind == ADMISSION:
+        return can_admit(state, instance, i)
+    if kind == INTERVAL:
+        return now >= trigger["decided"] + trigger["interval"]
+    return True
+
+
+@kernel
+def note_edges(state, instance, trigger, i, now):
+    """Add what changed since the last evaluation to `reasons`."""
+    reasons = trigger["reasons"]
+    if instance["num_waiting"] > trigger["num_waiting"]:
+        reasons |= ARRIVAL
+    if instance["num_running"] < trigger["num_running"]:
+        reasons |= FINISH
+    short = is_short(instance)
+    if instance["num_preempted"] > 0 or (short and not trigger["short"]):
+        reasons |= PRESSURE
+        trigger["next_dry"] = min(trigger["next_dry"], now)  # the preempted ones wait again
+    trigger["short"] = 1 if short else 0
+    endangered = num_endangered(state, instance, i, now)
+    if endangered > trigger["num_endangered"]:
+        reasons |= DRY
+    trigger["num_endangered"] = endangered
+    if now >= trigger["next_dry"] and waiting_runs_dry(state.requests, instance, trigger, now):
+        reasons |= DRY
+    trigger["looked"] = now
+    trigger["reasons"] = reasons
+
+
+@kernel
+def num_endangered(state, instance, i, now):
+    """Running requests whose readers are about to run dry, or have."""
+    count = 0
+    for k in range(instance["num_running"]):
+        if endangered_from(state.requests[state.running[i, k]]) <= now:
+            count += 1
+    return count
+
+
+@kernel
+def waiting_runs_dry(requests, instance, trigger, now):
+    """Whether a waiting request came near running dry since the last look; finds the next to do so."""
+    found = False
+    following = NEVER
+    r = queue.first(requests, instance)
+    while r != NONE:
+        moment = endangered_from(requests[r])
+        if moment > now:
+            following = min(following, moment)
+        elif moment > trigger["looked"]:
+            found = True
+        r = queue.following(requests, r)
+    trigger["next_dry"] = following
+    return found
+
+
+@kernel
+def can_admit(state, instance, i):
+    """Whether the engine's own limits would let one of the first waiting requests in now."""
+    engine = state.engines[i]
+    if instance["num_running"] >= engine["max_num_seqs"]:
+        return False
+    tried = 0
+    r = queue.first(state.requests, instance)
+    while r != NONE and tried < LOOKED_AT:
+        request = state.requests[r]
+        if engine["former"] == 3:  # orca
+            blocks = batch.orca_blocks(engine, request)
+        else:
+            known = request["prompt"] + request["generated"]
+            blocks = batch.blocks_for(known, engine["block_size"])
+        if blocks + engine["watermark_blocks"] <= instance["free_blocks"]:
+            return True
+        tried += 1
+        r = queue.following(state.requests, r)
+    return False
+
+
+@kernel
+def note_arrival(trigger, request):
+    """A request joined the waiting queue."""
+    trigger["next_dry"] = min(trigger["next_dry"], endangered_from(request))
+
+
+@kernel
+def note_batch(instance, trigger):
+    """A batch was formed: later changes of the queues are arrivals and finishes."""
+    trigger["num_running"] = instance["num_running"]
+    trigger["num_waiting"] = instance["num_waiting"]
+
+
+@kernel
+def note_decision(trigger, now):
+    """The policy has decided: edges count from here."""
+    trigger["reasons"] = 0
+    trigger["decided"] = now
