@@ -87,5 +87,5 @@ def iteration_time(latency, instance, prefill_attention_time, cluster):
         )
     if latency["noise"] > 0.0:
         cluster["noise_counter"] += 1
-        seconds *= math.exp(latency["noise"] * random.normal(cluster["noise_counter"]))
+        seconds *= math.exp(latency["noise"] * random.normal(int(cluster["noise_counter"])))
     return seconds

@@ -1,36 +1,44 @@
 """Random numbers inside kernels: a counter in the CLUSTER record, hashed; snapshots include it.
 
-The mixing function is SplitMix64's (Steele, Lea, Flood, OOPSLA 2014) on 63 bits, so that signed
-integers give the same numbers compiled and in plain Python.
+The hash is Wellons' 32-bit mixer of low bias (nullprogram.com, 2018; constants 21f0aaad, 735a2d97).
+Its products stay below 2**63: compiled signed integers may not overflow (numba tells LLVM that they
+do not), and plain Python must give the same numbers.
 """
 
 import math
 
 from sgym._jit import kernel
 
-MASK = (1 << 63) - 1
-GOLDEN = 0x1E3779B97F4A7C15
-FIRST = 0x3F58476D1CE4E5B9
-SECOND = 0x14D049BB133111EB
+WORD = 0xFFFFFFFF
+FIRST = 0x21F0AAAD
+SECOND = 0x735A2D97
+OTHER = 0x5BD1E995  # tells a second stream from the first
 
 
 @kernel
-def mix(value: int) -> int:
-    """A well spread number in [0, 2**63) for any integer."""
-    x = (value + GOLDEN) & MASK
-    x = ((x ^ (x >> 30)) * FIRST) & MASK
-    x = ((x ^ (x >> 27)) * SECOND) & MASK
-    return x ^ (x >> 31)
+def mix(word: int) -> int:
+    """A well spread number in [0, 2**32) for a number in it."""
+    x = ((word ^ (word >> 16)) * FIRST) & WORD
+    x = ((x ^ (x >> 15)) * SECOND) & WORD
+    return x ^ (x >> 15)
+
+
+@kernel
+def integer(counter: int) -> int:
+    """A number in [0, 2**32) for a counter in [0, 2**63)."""
+    return mix((counter & WORD) ^ mix(counter >> 32))
 
 
 @kernel
 def uniform(counter: int) -> float:
-    """A number in [0, 1) that depends on nothing but the counter."""
-    return (mix(counter) >> 10) * (1.0 / (1 << 53))
+    """A number in [0, 1) with 53 random bits."""
+    high = integer(counter)
+    low = mix(high ^ OTHER)
+    return ((high >> 5) * 67108864.0 + (low >> 6)) * (1.0 / 9007199254740992.0)
 
 
 @kernel
 def normal(counter: int) -> float:
     """A standard normal number from two uniform ones (Box and Muller 1958)."""
     radius = math.sqrt(-2.0 * math.log(1.0 - uniform(counter)))
-    return radius * math.cos(2.0 * math.pi * uniform(mix(counter) ^ GOLDEN))
+    return radius * math.cos(2.0 * math.pi * uniform(counter ^ (OTHER << 20)))

@@ -63,7 +63,7 @@ def waiting_score(policy, cluster, request):
         return -(request["due"] + request["lateness"] - policy["prefill_time"] * known)
     if kind == RANDOM:
         cluster["policy_counter"] += 1
-        return random.uniform(cluster["policy_counter"])
+        return random.uniform(int(cluster["policy_counter"]))
     return 0.0
 
 
@@ -187,9 +187,9 @@ def choose_instance(state, policy):
     if router == ROUND_ROBIN:
         return (turn - 1) % count
     if router == RANDOM_ROUTER:
-        return random.mix(turn) % count
+        return random.integer(turn) % count
     if router == POWER_OF_TWO:
-        a, b = random.mix(turn) % count, random.mix(turn ^ random.GOLDEN) % count
+        a, b = random.integer(turn) % count, random.integer(turn ^ random.OTHER) % count
         if load(state, router, b) < load(state, router, a):
             return b
         return a

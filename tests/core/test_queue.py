@@ -1,0 +1,200 @@
+import math
+import random as python_random
+
+import numpy as np
+import pytest
+
+from sgym._jit import python_version
+from sgym.core import batch, heap, queue, random, steer
+from sgym.core.layout import (
+    BATCHED,
+    CLUSTER,
+    ENGINE,
+    EVENT,
+    INSTANCE,
+    NEVER,
+    NONE,
+    REJECTED,
+    REQUEST,
+    RUNNING,
+    STEERED,
+    WAITING,
+)
+
+
+def waiting_line(num_requests, by_priority=0):
+    requests = np.zeros(num_requests, REQUEST)
+    for name in ("left", "right", "parent"):
+        requests[name] = NONE
+    requests["prompt"] = 10
+    requests["due"] = NEVER
+    engine = np.zeros(1, ENGINE)
+    engine["by_priority"] = by_priority
+    engine["block_size"], engine["num_blocks"] = 16, 100
+    instance = np.zeros(1, INSTANCE)
+    instance["waiting_root"] = NONE
+    return requests, engine[0], instance[0]
+
+
+def order(requests, instance):
+    r = queue.first(requests, instance)
+    found = []
+    while r != NONE:
+        found.append(int(r))
+        r = queue.following(requests, r)
+    return found
+
+
+def give_scores(requests, engine, instance, scores, **verbs):
+    steered = np.zeros(len(scores), STEERED)
+    for entry, (r, score) in zip(steered, scores.items(), strict=True):
+        entry["request"], entry["waiting_score"] = r, score
+        for verb, names in verbs.items():
+            entry[verb] = r in names
+    running = np.zeros(8, np.int32)
+    running[:1] = [r for r in range(len(requests)) if requests[r]["phase"] == RUNNING] or 0
+    steer.steer(
+        requests,
+        engine,
+        instance,
+        np.zeros(1, CLUSTER)[0],
+        running,
+        np.zeros(8, EVENT),
+        np.zeros(0, BATCHED),
+        steered,
+    )
+
+
+def test_requests_wait_in_order_of_arrival():
+    requests, engine, instance = waiting_line(5)
+    for r in range(5):
+        batch.enqueue(requests, engine, instance, r, False)
+    assert order(requests, instance) == [0, 1, 2, 3, 4]
+    assert instance["num_waiting"] == 5
+    assert instance["waiting_tokens"] == 50
+
+
+def test_a_preempted_request_waits_in_front():
+    requests, engine, instance = waiting_line(3)
+    batch.enqueue(requests, engine, instance, 0, False)
+    batch.enqueue(requests, engine, instance, 1, True)
+    batch.enqueue(requests, engine, instance, 2, True)
+    assert order(requests, instance) == [2, 1, 0]
+
+
+def test_under_the_priority_policy_order_is_priority_then_arrival():
+    requests, engine, instance = waiting_line(4, by_priority=1)
+    requests["priority"] = [1, -1, 0, -1]
+    for r in (3, 0, 2, 1):
+        batch.enqueue(requests, engine, instance, r, r == 3)
+    assert order(requests, instance) == [1, 3, 2, 0]
+
+
+def test_the_highest_score_goes_first_and_ties_keep_their_order():
+    requests, engine, instance = waiting_line(5)
+    for r in range(5):
+        batch.enqueue(requests, engine, instance, r, False)
+    give_scores(requests, engine, instance, {3: 2.0, 1: -1.0})
+    assert order(requests, instance) == [3, 0, 2, 4, 1]
+
+
+def test_a_sorted_order_persists_after_the_scores_are_gone():
+    requests, engine, instance = waiting_line(5)
+    for r in range(4):
+        batch.enqueue(requests, engine, instance, r, False)
+    give_scores(requests, engine, instance, {3: 2.0, 2: 1.0, 0: -1.0, 1: -2.0})
+    give_scores(requests, engine, instance, {})
+    batch.enqueue(requests, engine, instance, 4, False)
+    assert order(requests, instance) == [3, 2, 0, 1, 4]
+    assert instance["num_scored"] == 0
+
+
+def test_a_held_request_is_skipped_until_nothing_else_is_left():
+    requests, engine, instance = waiting_line(3)
+    for r in range(3):
+        batch.enqueue(requests, engine, instance, r, False)
+    give_scores(requests, engine, instance, {0: -math.inf})
+    batch.open_pass(instance)
+    assert batch.head(requests, instance) == 1
+    assert batch.num_eligible(instance) == 2
+    give_scores(requests, engine, instance, dict.fromkeys(range(3), -math.inf))
+    batch.open_pass(instance)
+    assert batch.num_eligible(instance) == 3
+    assert batch.head(requests, instance) == 1
+    instance["num_running"] = 1
+    batch.open_pass(instance)
+    assert batch.num_eligible(instance) == 0
+    assert batch.head(requests, instance) == NONE
+
+
+def test_a_rejected_request_leaves_the_queue():
+    requests, engine, instance = waiting_line(3)
+    for r in range(3):
+        batch.enqueue(requests, engine, instance, r, False)
+    give_scores(requests, engine, instance, {1: 0.0}, reject=[1])
+    assert order(requests, instance) == [0, 2]
+    assert requests["phase"].tolist() == [WAITING, REJECTED, WAITING]
+
+
+def test_a_request_preempted_by_a_policy_waits_in_front_but_is_held():
+    requests, engine, instance = waiting_line(3)
+    for r in range(2):
+        batch.enqueue(requests, engine, instance, r, False)
+    requests[2]["phase"], requests[2]["blocks"], requests[2]["computed"] = RUNNING, 3, 40
+    instance["num_running"], instance["free_blocks"] = 1, 7
+    steered_rows = {2: 0.0}
+    give_scores(requests, engine, instance, steered_rows, preempt=[2])
+    assert order(requests, instance) == [2, 0, 1]
+    batch.open_pass(instance)
+    assert batch.head(requests, instance) == 0
+    assert (instance["free_blocks"], requests[2]["recomputed"]) == (10, 40)
+    give_scores(requests, engine, instance, {})
+    assert batch.head(requests, instance) == 2
+
+
+def test_the_tree_equals_a_sorted_list_under_random_use():
+    requests, engine, instance = waiting_line(200)
+    draw = python_random.Random(0)
+    present = {}
+    for step in range(2000):
+        r = draw.randrange(200)
+        if r in present:
+            batch.dequeue(requests, instance, r)
+            del present[r]
+        else:
+            requests[r]["waiting_score"] = draw.choice([0.0, 0.0, 1.0, -3.0, -math.inf])
+            batch.enqueue(requests, engine, instance, r, draw.random() < 0.3)
+            present[r] = (-float(requests[r]["waiting_score"]), int(requests[r]["rank"]))
+        if step % 100 == 0:
+            assert order(requests, instance) == sorted(present, key=present.__getitem__)
+            assert instance["num_waiting"] == len(present)
+            if present:
+                assert queue.last(requests, instance) == max(present, key=present.__getitem__)
+
+
+def test_the_event_heap_orders_by_time_then_kind_then_index():
+    entries = [(2.0, 0, 1), (1.0, 1, 0), (1.0, 0, 5), (1.0, 0, 2), (0.5, 1, 9), (2.0, 0, 0)]
+    events, size = np.zeros(8, EVENT), 0
+    for time, kind, index in entries:
+        size = heap.push(events, size, time, kind, index)
+    found = []
+    while size:
+        found.append(tuple(events[0].tolist()))
+        size = heap.pop(events, size)
+    assert found == sorted(entries)
+
+
+def test_random_numbers_are_the_same_compiled_and_plain():
+    words = [0, 1, 12345, 2**31, 2**32 - 1]
+    assert [random.mix(word) for word in words] == [python_version(random.mix)(w) for w in words]
+    assert random.mix(12345) == 2258480790
+    values = [random.uniform(counter) for counter in range(2000)]
+    assert values == [python_version(random.uniform)(counter) for counter in range(2000)]
+    assert np.mean(values) == pytest.approx(0.5, abs=0.02)
+    assert min(values) >= 0 and max(values) < 1
+
+
+def test_normal_numbers_have_mean_zero_and_deviation_one():
+    values = [random.normal(counter) for counter in range(5000)]
+    assert np.mean(values) == pytest.approx(0.0, abs=0.05)
+    assert np.std(values) == pytest.approx(1.0, abs=0.05)
