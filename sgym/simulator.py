@@ -229,13 +229,12 @@ class Simulator:
 
     def snapshot(self) -> tuple[Any, ...]:
         """A copy of everything that changes; `restore` brings it back exactly."""
-        arrays = tuple(array.copy() for array in self.state)
-        return arrays, self._clients.copy(), self._baseline, self.seed
+        return build.copied(self.state), self._clients.copy(), self._baseline, self.seed
 
     def restore(self, snapshot: tuple[Any, ...]) -> None:
         """Return to a snapshot of this simulator; the snapshot stays usable."""
-        arrays, clients, self._baseline, self.seed = snapshot
-        self.state = State(*(array.copy() for array in arrays))
+        state, clients, self._baseline, self.seed = snapshot
+        self.state = build.copied(state)
         self._clients = clients.copy()
 
 

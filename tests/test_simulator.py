@@ -1,0 +1,232 @@
+import numpy as np
+import pytest
+
+import sgym
+from sgym.errors import PolicyError, ScenarioError, SimulationError
+from sgym.policies import HOLD, Steering
+
+
+def scenario(**sections):
+    return {
+        "engine": {"num_gpu_blocks": 61, "max_num_seqs": 8, "max_model_len": 900},
+        "latency": {"linear": {"iteration": 0.02, "prefill_token": 1e-4, "decode_seq": 1e-4}},
+        "workload": {
+            "rate": 3.0,
+            "lengths": [{"prompt": 120, "output": 40, "prompt_sigma": 0.5, "output_sigma": 0.8}],
+        },
+        "episode": {"duration": 40.0},
+    } | sections
+
+
+class ShortestPrompt:
+    """A policy of one's own: ten lines."""
+
+    def schedule(self, view):
+        return Steering(waiting_score={r.id: -(r.prompt + 20 * r.arrival) for r in view.waiting})
+
+
+def same_bytes(a, b):
+    return all(x.tobytes() == y.tobytes() for x, y in zip(a, b, strict=True))
+
+
+def test_a_policy_in_python_equals_the_compiled_one():
+    compiled = sgym.simulate(
+        scenario(policy={"name": "spf", "aging": 20.0, "reservation": 0.0}), "spf"
+    )
+    plain = sgym.simulate(scenario(), ShortestPrompt())
+    assert plain.policy == "ShortestPrompt"
+    for name in ("first_token", "finish", "preemptions"):
+        np.testing.assert_array_equal(plain.state.requests[name], compiled.state.requests[name])
+    assert compiled.summary["num_preemptions"] > 0
+
+
+def test_an_empty_steering_is_the_stock_engine():
+    stock = sgym.Simulator(scenario()).run()
+
+    class Neutral:
+        def schedule(self, view):
+            return Steering()
+
+    steered = sgym.Simulator(scenario()).run(Neutral())
+    assert same_bytes([stock.state.requests["finish"]], [steered.state.requests["finish"]])
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_does_not():
+    runs = [sgym.Simulator(scenario(), seed=seed).run() for seed in (3, 3, 4)]
+    assert same_bytes(runs[0].state, runs[1].state)
+    assert not same_bytes([runs[0].state.cluster], [runs[2].state.cluster])
+
+
+def test_restoring_a_snapshot_continues_exactly():
+    sim = sgym.Simulator(scenario(), log=("tokens",))
+    for _ in range(100):
+        sim.step(None)
+    snapshot = sim.snapshot()
+    first = sim.run()
+    expected = [array.tobytes() for array in first.state]
+    sim.restore(snapshot)
+    assert sim.now < 40.0
+    assert [array.tobytes() for array in sim.run().state] == expected
+
+
+def test_the_change_of_the_potential_adds_up_to_smooth_goodput():
+    sim = sgym.Simulator(scenario())
+    total, before = 0.0, sim.potential
+    decision = sim.decision
+    while decision.kind != "done":
+        decision = sim.step(None)
+        total += (sim.potential - before) / 40.0
+        before = sim.potential
+    assert total == pytest.approx(sim.result().summary["smooth_goodput"], abs=1e-9)
+
+
+def test_a_warm_start_hands_over_a_backlog_that_does_not_count():
+    sim = sgym.Simulator(scenario(episode={"duration": 20.0, "warm_start": 10.0}))
+    assert sim.window == (10.0, 30.0)
+    assert sim.now >= 10.0
+    summary = sim.run().summary
+    assert summary["throughput_tok_s"] * 20.0 < sim.state.requests["generated"].sum()
+
+
+def test_requests_that_can_never_fit_are_refused_and_the_rest_is_served():
+    arrivals = [
+        {"arrival": 0.0, "prompt": 899, "output": 5},
+        {"arrival": 0.0, "prompt": 900, "output": 5},
+        {"arrival": 0.1, "prompt": 50, "output": 5},
+        {"arrival": 0.2, "prompt": 850, "output": 500},
+    ]
+    tight = scenario(engine={"num_gpu_blocks": 51, "max_model_len": 900, "max_num_seqs": 4})
+    phases = sgym.simulate(tight, "vllm", arrivals=arrivals).requests["phase"]
+    assert phases.tolist() == ["refused", "refused", "finished", "refused"]
+
+
+def test_outputs_end_where_the_context_of_the_model_does():
+    roomy = scenario(engine={"num_gpu_blocks": 101, "max_model_len": 100})
+    rows = sgym.simulate(roomy, "vllm", arrivals=[{"arrival": 0, "prompt": 90, "output": 50}])
+    assert rows.state.requests["generated"].tolist() == [10]
+
+
+def test_logs_grow_and_hold_every_token_and_iteration():
+    result = sgym.simulate(scenario(), "vllm", log=("tokens", "iterations", "batches"))
+    assert len(result.tokens) == result.state.requests["generated"].sum()
+    assert len(result.iterations) == result.summary["iterations"]
+    iterations = result.iterations
+    total = iterations["prefill_tokens"].sum() + iterations["decode_seqs"].sum()
+    assert result.batches["tokens"].sum() == total
+    assert (result.tokens.groupby("request")["time"].diff().dropna() > 0).all()
+
+
+def test_what_was_not_logged_cannot_be_read():
+    result = sgym.simulate(scenario(), "vllm")
+    with pytest.raises(ScenarioError, match=r"ask with log=\('tokens',\)"):
+        _ = result.tokens
+    with pytest.raises(ScenarioError, match="only .* can be logged"):
+        sgym.Simulator(scenario(), log=("everything",))
+
+
+def test_a_held_request_waits_until_the_next_decision():
+    arrivals = [
+        {"arrival": 0.0, "prompt": 50, "output": 30},
+        {"arrival": 0.1, "prompt": 9, "output": 2},
+    ]
+    sim = sgym.Simulator(scenario(), arrivals=arrivals)
+    while sim.decision.view.num_waiting == 0 or sim.now < 0.1:
+        sim.step(None)
+    sim.step(Steering(waiting_score={1: HOLD}))
+    for _ in range(5):
+        sim.step(None)
+    assert sim.decision.view.num_waiting == 1
+    sim.step(Steering())
+    assert sim.decision.view.num_waiting == 0
+
+
+def test_knobs_stay_in_force_until_the_next_steering():
+    sim = sgym.Simulator(scenario())
+    sim.step(Steering(token_budget=3, active_cap=1))
+    for _ in range(50):
+        decision = sim.step(None)
+        assert decision.view.num_running <= 1
+    assert sim.state.instances[0]["token_budget"] == 3
+
+
+@pytest.mark.parametrize(
+    ("steering", "message"),
+    [
+        (Steering(token_budget=0), "token_budget must be an integer from 1 to 2048, got 0"),
+        (Steering(active_cap=9), "active_cap must be an integer from 1 to 8, got 9"),
+        (Steering(chunk_cap=-1), "chunk_cap must be an integer from 0"),
+        (Steering(waiting_score={0: float("nan")}), r"waiting_score\[0\] must be a finite"),
+        (Steering(running_score={0: HOLD}), r"running_score\[0\] must be a finite"),
+        (Steering(preempt=[10**6]), "names request 1000000, which has not arrived"),
+        (3, "takes a Steering or None, got 3"),
+    ],
+)
+def test_a_wrong_steering_is_refused_with_field_value_and_rule(steering, message):
+    sim = sgym.Simulator(scenario())
+    with pytest.raises(PolicyError, match=message):
+        sim.step(steering)
+
+
+def test_a_steering_for_a_finished_request_is_refused():
+    sim = sgym.Simulator(scenario())
+    while sim.state.requests["phase"][0] != 3:
+        sim.step(None)
+    with pytest.raises(PolicyError, match="names request 0, which neither waits nor runs there"):
+        sim.step(Steering(waiting_score={0: 1.0}))
+
+
+def test_stepping_past_the_end_is_an_error():
+    sim = sgym.Simulator(scenario())
+    sim.run()
+    assert sim.decision.kind == "done"
+    with pytest.raises(SimulationError, match="call reset"):
+        sim.step(None)
+
+
+def test_routing_by_hand_takes_the_index_of_an_instance():
+    sim = sgym.Simulator(scenario(cluster={"instances": 2}))
+    decision = sim.step(None, route=True)
+    while decision.kind != "route":
+        decision = sim.step(None, route=True)
+    assert decision.view.request.prompt > 0
+    assert len(decision.view.instances) == 2
+    for wrong in (2, -1, None, True):
+        with pytest.raises(PolicyError, match="route"):
+            sim.step(wrong)
+    request = decision.view.request.id
+    sim.step(1, route=True)
+    assert sim.state.requests["instance"][request] == 1
+
+
+def test_a_policy_may_route_too():
+    class LastInstance:
+        def schedule(self, view):
+            return None
+
+        def route(self, view):
+            return len(view.instances) - 1
+
+    result = sgym.simulate(scenario(cluster={"instances": 3}), LastInstance)
+    instances = result.state.requests["instance"][1:]
+    assert set(instances[instances >= 0].tolist()) == {2}
+
+
+def test_a_view_shows_what_an_engine_knows_and_no_true_length():
+    sim = sgym.Simulator(scenario())
+    for _ in range(200):
+        sim.step(None)
+    view = sim.decision.view
+    request = view.running[0]
+    assert request.known == request.prompt + request.generated
+    assert request.waited == pytest.approx(view.now - request.arrival)
+    assert request.slack == pytest.approx(
+        request.due + sim.state.requests["lateness"][request.id] - view.now
+    )
+    assert (view.num_blocks, view.block_size, view.max_num_seqs) == (60, 16, 8)
+    assert view.max_num_batched_tokens == 2048
+    assert view.free_blocks + sum(r.blocks for r in view.running) == 60
+    assert (request.priority, request.tenant, request.user_class) == (0, 0, 0)
+    assert (request.weight, request.alpha, request.token_time) == (1.0, 2.5, 0.2)
+    assert request.computed > 0 and request.preemptions >= 0 and request.predicted > 0
+    assert "prompt" in repr(request)
+    assert not hasattr(request, "output")
