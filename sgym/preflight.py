@@ -1,4 +1,4 @@
-"""What can be said about a scenario before it runs: requests nobody can serve, times nobody measured."""
+"""What can be said of a scenario before it runs: requests nobody can serve, times not measured."""
 
 import warnings
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ class Unserved:
         prompt, output = self.example or (0, 0)
         share = 100 * self.refused / self.requests
         return (
-            f"{self.refused} of {self.requests} requests ({share:.2g} %) can never be served and "
+            f"{self.refused} of {self.requests} requests ({share:.3g} %) can never be served and "
             f"will be refused, such as one of {prompt} prompt and {output} output tokens"
         )
 

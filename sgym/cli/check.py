@@ -38,8 +38,9 @@ def check(
         warnings.simplefilter("ignore", profiles.ProfileWarning)  # said by the notes below
         for line in facts(fitted):
             screen.print(f"# {line}", markup=False, soft_wrap=True)
-    say_notes(screen, loaded, [loaded.policy.name])
-    _say_cuts(screen, loaded)
+    aside = console(stderr=True)  # so that what goes to stdout is a scenario file
+    say_notes(aside, loaded, [loaded.policy.name])
+    _say_cuts(aside, loaded)
 
 
 def facts(scenario: Scenario) -> list[str]:

@@ -87,11 +87,11 @@ def find_knee(runner: Runner, probe: str = "vllm") -> Knee:
 
 def _climb(worth: Callable[[float], float], rate: float) -> float:
     """The best of rates that are STEP apart, starting at `rate` and going uphill."""
-    up = worth(rounded(rate * STEP)) > worth(rate)
+    up = worth(rounded(rate * STEP)) >= worth(rate)
     factor = STEP if up else 1 / STEP
     for _ in range(MAX_STEPS):
         following = rounded(rate * factor)
-        if worth(following) <= worth(rate):
+        if worth(following) < worth(rate):
             return rate
         rate = following
     raise ScenarioError(

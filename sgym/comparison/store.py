@@ -36,6 +36,7 @@ class Store:
         self._path = None if folder is None else folder / FILE
         self._scenario = scenario
         self._basis = _basis(scenario)
+        self._sources: dict[str, str] = {}
         self._rows: dict[str, dict[str, float]] = {}
         if self._path is not None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -43,12 +44,12 @@ class Store:
 
     def find(self, task: Task) -> dict[str, float] | None:
         """The metrics of a run that finished earlier."""
-        key = self._key(task)
+        key = self.key(task)
         return None if key is None else self._rows.get(key)
 
     def add(self, finished: Finished) -> None:
         """Keep a run. Those of a policy object are not kept: nothing says what is inside it."""
-        key = self._key(finished.task)
+        key = self.key(finished.task)
         if key is None or self._path is None:
             return
         label, _, rate, seed = finished.task
@@ -66,11 +67,14 @@ class Store:
         finally:
             os.close(handle)
 
-    def _key(self, task: Task) -> str | None:
+    def key(self, task: Task) -> str | None:
+        """Digest of all that a run depends on; None if nothing says what its policy does."""
         if not isinstance(task.policy, str):
             return None
         scenario = at_rate(self._scenario, task.rate).model_dump_json()
-        parts = (self._basis, scenario, _policy_source(task.policy), str(task.seed))
+        if task.policy not in self._sources:
+            self._sources[task.policy] = _policy_source(task.policy)
+        parts = (self._basis, scenario, self._sources[task.policy], str(task.seed))
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
 
@@ -118,17 +122,13 @@ def _code() -> str:
     return digest.hexdigest()
 
 
-@cache
 def _policy_source(policy: str) -> str:
     """A policy's name, and a digest of the module that defines it if it is the user's own."""
     module, colon, _ = policy.partition(":")
-    if not colon:
+    spec = importlib.util.find_spec(module) if colon else None
+    if spec is None or spec.origin is None or not Path(spec.origin).is_file():
         return policy
-    spec = importlib.util.find_spec(module)
-    origin = None if spec is None else spec.origin
-    return (
-        policy if origin is None or not Path(origin).is_file() else policy + _digest(Path(origin))
-    )
+    return policy + _digest(Path(spec.origin))
 
 
 def _digest(path: Path) -> str:

@@ -1,0 +1,54 @@
+"""The scenarios that come with sgym: each loads, and is what its name and its comment say."""
+
+import pytest
+import yaml
+
+import sgym
+from sgym import profiles
+from sgym.config import builtin_scenarios
+from sgym.preflight import notes, unserved
+
+NAMES = tuple(builtin_scenarios())
+
+
+def test_both_models_have_every_load_on_both_cards():
+    loads = ("chat", "azure", "azure-code", "summaries", "mixed")
+    wanted = {
+        f"{model}-{gpu}-{load}"
+        for model in ("llama8b", "qwen14b")
+        for gpu in ("a100", "h100")
+        for load in loads
+    }
+    assert wanted | {"qwen14b-l40s-mixed", "tiny"} == set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_shipped_scenario_serves_nearly_all_its_requests(name):
+    scenario = sgym.load_scenario(name)
+    found = unserved(scenario)
+    assert found.refused <= 0.01 * found.requests
+    assert found.cut <= 0.01 * found.requests
+    assert notes(scenario) == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_short_window_of_a_shipped_scenario_runs_under_vllm(name):
+    short = {"workload.num_requests": 10, "episode.duration": 120.0}
+    scenario = sgym.load_scenario(name, short)
+    summary = sgym.simulate(scenario, "vllm", seed=1).summary
+    assert summary["num_refused"] <= 0.03 * summary["num_requests"]
+    assert summary["throughput_tok_s"] > 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_file_of_a_scenario_says_what_it_is(name):
+    text = builtin_scenarios()[name].read_text(encoding="utf-8")
+    assert text.startswith("#")  # a comment with the reasons comes first
+    assert "sgym compare " + name in text  # and how the rate was chosen
+    assert yaml.safe_load(text)["description"]
+
+
+def test_the_mixed_scenarios_are_short_of_memory():
+    for name in NAMES:
+        if name.endswith("-mixed"):
+            assert profiles.for_scenario(sgym.load_scenario(name))[1] <= 4000, name

@@ -1,0 +1,43 @@
+"""The figure of a comparison."""
+
+import matplotlib.image
+import pandas as pd
+import pytest
+
+from sgym.errors import SgymError
+from sgym.viz.load_curve import draw_load_curve
+
+POLICIES = [f"policy-{number}" for number in range(12)]
+
+
+def table():
+    rows = []
+    for number, policy in enumerate(POLICIES):
+        for rate in (4.0, 5.0, 6.0):
+            row = {"policy": policy, "rate": rate}
+            for name in ("smooth_goodput", "difference", "slo_attainment", "throughput_tok_s"):
+                value = rate * (10 - number) * (-100 if number == 11 else 1)
+                row |= {name: value, f"{name}_low": value - 1, f"{name}_high": value + 1}
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def test_the_figure_is_a_png_of_four_panels(tmp_path):
+    path = draw_load_curve(table(), POLICIES, "a title", tmp_path / "new" / "figure.png")
+    picture = matplotlib.image.imread(path)
+    assert picture.shape == (1200, 1650, 4)
+    for rows in (slice(0, 600), slice(600, 1200)):
+        for columns in (slice(0, 825), slice(825, 1650)):
+            assert picture[rows, columns, :3].std() > 0.05  # something is drawn
+    assert [file.name for file in path.parent.iterdir()] == ["figure.png"]
+
+
+def test_a_figure_may_be_a_vector_graphic(tmp_path):
+    path = draw_load_curve(table(), POLICIES, "a title", tmp_path / "figure.svg")
+    text = path.read_text(encoding="utf-8")
+    assert text.startswith("<?xml") and "svg" in text
+
+
+def test_an_unknown_kind_of_figure_is_refused(tmp_path):
+    with pytest.raises(SgymError, match=r"'figure.txt' must end in one of .png, .pdf, .svg"):
+        draw_load_curve(table(), POLICIES, "a title", tmp_path / "figure.txt")
