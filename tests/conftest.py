@@ -6,6 +6,22 @@ from pathlib import Path
 import pytest
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Draw without a screen, and compile once before several workers would do so at the same time.
+
+    Workers that fill numba's cache together compile everything twice, and can overwrite each other's
+    entries. The import of sgym waits until here so that coverage sees it.
+    """
+    os.environ.setdefault("MPLBACKEND", "Agg")
+    if config.getoption("dist", "no") == "no" or hasattr(config, "workerinput"):
+        return
+    if config.option.collectonly or os.environ.get("NUMBA_DISABLE_JIT", "0") != "0":
+        return
+    from sgym.comparison.runs import warm_up
+
+    warm_up(own_policy=True)
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Folder of measured and recorded data that does not come with the project.
