@@ -1,7 +1,7 @@
 """What every batch former does alike: queue, allocate, admit, preempt, schedule.
 
-Sets of the same names: REQUEST `requests`, ENGINE `engine` and INSTANCE `instance` (one record each),
-CLUSTER `cluster`, the instance's row of `running`.
+Everywhere: REQUEST `requests` (n,), the records ENGINE `engine`, INSTANCE `instance`, CLUSTER
+`cluster`, and the instance's row of `running`.
 """
 
 import math
@@ -20,7 +20,7 @@ def blocks_for(tokens, block_size):
 @kernel
 def is_held(request):
     """Whether a policy keeps this waiting request from being admitted."""
-    return request["held"] == 1 or request["waiting_score"] == -math.inf
+    return request["held"] > 0 or request["waiting_score"] == -math.inf
 
 
 @kernel
@@ -63,22 +63,42 @@ def dequeue(requests, instance, r):
 
 
 @kernel
+def let_go(instance, request):
+    """End the hold of a waiting request that was preempted; a score of -inf still holds it."""
+    request["held"] = 0
+    if request["waiting_score"] != -math.inf:
+        instance["num_held"] -= 1
+        if request["waiting_score"] == 0.0:
+            instance["num_scored"] -= 1
+
+
+@kernel
+def open_pass(instance):
+    """Start to form a batch: decide whether holds count in this pass.
+
+    They do not where nothing runs and nothing else waits. It is decided once, as an adapter does
+    that keeps held requests out of a real engine's queue during a call.
+    """
+    nothing_else = instance["num_held"] == instance["num_waiting"]
+    instance["ignores_holds"] = 1 if nothing_else and instance["num_running"] == 0 else 0
+
+
+@kernel
 def num_eligible(instance):
-    """Waiting requests that may be admitted; holds are ignored where nothing else is left."""
-    eligible = instance["num_waiting"] - instance["num_held"]
-    if eligible == 0 and instance["num_running"] == 0:
+    """Waiting requests that may be admitted."""
+    if instance["ignores_holds"]:
         return instance["num_waiting"]
-    return eligible
+    return instance["num_waiting"] - instance["num_held"]
 
 
 @kernel
 def head(requests, instance):
-    """The next request to admit, or NONE. Holds are ignored where nothing else is left."""
+    """The next request to admit, or NONE."""
     r = queue.first(requests, instance)
-    if r == NONE or instance["num_held"] == 0:
+    if r == NONE or instance["num_held"] == 0 or instance["ignores_holds"]:
         return r
     if instance["num_held"] == instance["num_waiting"]:
-        return r if instance["num_running"] == 0 else NONE
+        return NONE
     while is_held(requests[r]):
         r = queue.following(requests, r)
     return r
@@ -86,7 +106,7 @@ def head(requests, instance):
 
 @kernel
 def can_hold(engine, instance, blocks):
-    """Whether an admission that needs this many blocks leaves the watermark and the reserve free."""
+    """Whether so many blocks can be given away with the watermark and the reserve left free."""
     spare = engine["watermark_blocks"]
     if engine["former"] == 0 and instance["num_running"] == 0:  # vllm_v1: only beside others
         spare = 0
@@ -108,7 +128,8 @@ def admit(requests, instance, cluster, running, r):
     dequeue(requests, instance, r)
     request = requests[r]
     request["phase"] = RUNNING
-    request["held"] = 0
+    if request["steering"] != instance["steerings"]:
+        request["running_score"] = 0.0  # an earlier Steering's
     running[instance["num_running"]] = r
     instance["num_running"] += 1
     if request["running_score"] != 0.0:
@@ -244,7 +265,7 @@ def never_fits(engine, request):
     blocks = blocks_for(last, engine["block_size"])
     if engine["former"] == 3:  # orca
         blocks = orca_blocks(engine, request)
-    elif engine["former"] != 0:
+    if engine["former"] != 0:
         blocks += engine["watermark_blocks"]
     whole = engine["former"] < 2 and engine["chunked_prefill"] == 0
     too_long = whole and last > engine["max_num_batched_tokens"]
@@ -253,7 +274,7 @@ def never_fits(engine, request):
 
 @kernel
 def orca_blocks(engine, request):
-    """KV blocks that Orca reserves: for the longest sequence, a power of two, or the true length."""
+    """KV blocks that Orca reserves: for the longest sequence, a power of 2, or the true length."""
     tokens = engine["max_model_len"]
     if engine["orca_reserve"] > 0:
         tokens = request["prompt"] + request["output"]

@@ -1,4 +1,4 @@
-"""The event loop: `advance` runs until somebody has to decide, `route` and `iterate` carry it out."""
+"""The event loop: `advance` runs until somebody must decide, `route` and `iterate` carry it out."""
 
 import math
 
@@ -137,6 +137,7 @@ def iterate(state):
     instance, engine, running = state.instances[i], state.engines[i], state.running[i]
     count_up(instance, engine, cluster["clock"])
     clear_batch(instance)
+    batch.open_pass(instance)
     steer.sort_running(state.requests, instance, running)
     form(state.requests, engine, instance, cluster, running, state.dry, state.batches)
     if instance["prefill_tokens"] + instance["decode_seqs"] == 0:
@@ -172,7 +173,7 @@ def form(requests, engine, instance, cluster, running, dry, batches):
     elif engine["former"] == SARATHI:
         sarathi.form(requests, engine, instance, cluster, running, dry, batches)
     elif engine["former"] == ORCA:
-        orca.form(requests, engine, instance, cluster, running, dry, batches)
+        orca.form(requests, engine, instance, cluster, running)
     else:
         vllm_v1.form(requests, engine, instance, cluster, running, dry, batches)
 

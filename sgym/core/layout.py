@@ -1,10 +1,10 @@
 """The state of a simulated cluster as structured arrays: every field once, with its unit.
 
-Glossary. A *request* has a prompt and will produce `output` tokens. *Prefill* computes the KV entries
-of its known tokens, possibly in *chunks*; every later step is a *decode* of one token. `known` =
-prompt + generated; `computed` of these have their KV in memory, held in *blocks*. One *iteration* of
-an instance runs a *batch*. *Due* is when a reader needs the next token, *lateness* how long the
-reader has waited for an overdue one, *dry* a reader who waits right now.
+Glossary. A *request* has a prompt and will produce `output` tokens. *Prefill* computes the KV
+entries of its known tokens, possibly in *chunks*; every later step is a *decode* of one token.
+`known` = prompt + generated; `computed` of these have their KV in memory, held in *blocks*. One
+*iteration* of an instance runs a *batch*. *Due* is when a reader needs the next token, *lateness*
+how long the reader has waited for an overdue one, *dry* a reader who waits right now.
 Indexes are -1 where there is none. Times are seconds since the start of the window.
 """
 
@@ -98,7 +98,7 @@ REQUEST = np.dtype(
         ("lateness", np.float64),  # seconds; worst over the delivered tokens
         ("token_time", np.float64),  # seconds per token: V of the metric
         ("last_token", np.float64),  # seconds; delivery of the newest token
-        ("late_sum", np.float64),  # seconds; worst lateness so far, summed over delivered tokens (QoE)
+        ("late_sum", np.float64),  # seconds; sum over tokens of the worst lateness so far
         ("longest_gap", np.float64),  # seconds; longest time between two tokens
         ("weight", np.float64),  # value of a token
         ("alpha", np.float64),  # tokens lost per second of lateness, times weight
@@ -106,7 +106,9 @@ REQUEST = np.dtype(
         ("tracked", np.int32),  # 1: has an entry in the heap of dry times
         ("prefilling", np.int32),  # 1: running, and some known token is not yet scheduled
         # --- order ---
-        ("held", np.int32),  # 1: preempted by a policy, not admitted before the next Steering
+        ("held", np.int32),  # 1: preempted by a policy, not admitted before the next Steering;
+        # 2: preempted by the engine in this pass, which may not admit it (vllm_v0)
+        ("steering", np.int32),  # number of the Steering that gave it its scores
         ("left", np.int32),  # tree of waiting requests: request
         ("right", np.int32),  # request
         ("parent", np.int32),  # request
@@ -162,6 +164,8 @@ INSTANCE = np.dtype(
         ("num_running", np.int32),
         ("num_waiting", np.int32),  # held ones included
         ("num_held", np.int32),  # of these, held by a policy
+        ("ignores_holds", np.int32),  # 1: in this pass, as nothing runs and nothing else waits
+        ("steerings", np.int32),  # number of the Steering in force
         ("num_scored", np.int32),  # waiting requests that are held or have a score other than 0
         ("running_scored", np.int32),  # 1: some running request has a score other than 0
         ("waiting_root", np.int32),  # request
@@ -262,7 +266,7 @@ EVENT = np.dtype([("time", np.float64), ("kind", np.int32), ("index", np.int32)]
 CURVE = 128  # points of a one-dimensional table
 GRID = 32  # points per axis of a two-dimensional table
 
-# How long an iteration takes: a linear part plus measured tables. Unused points repeat the last one.
+# How long an iteration takes: a line plus measured tables. Unused points repeat the last one.
 LATENCY = np.dtype(
     [
         ("base", np.float64),  # seconds per iteration

@@ -1,4 +1,4 @@
-"""The batch former of Sarathi-Serve (`sarathi_scheduler.py`, OSDI 2024): stall-free chunked prefill.
+"""The batch former of Sarathi-Serve (`sarathi_scheduler.py`, OSDI 2024): chunks, no stalls.
 
 Decodes first, then unfinished prefills, then new prompts, all within one chunk of tokens. A whole
 prompt's blocks are allocated at admission.
@@ -14,8 +14,7 @@ def form(requests, engine, instance, cluster, running, dry, batches):
     budget = min(instance["token_budget"], engine["max_num_batched_tokens"])
     cap = batch.tighter(engine["long_prefill_token_threshold"], instance["chunk_cap"])
     defer = batch.holds_prefill(requests, instance, running)
-    if not instance["running_scored"]:
-        sort_by_arrival(requests, instance, running)
+    sort_by_arrival(requests, instance, running)
     budget = decode(requests, engine, instance, cluster, running, dry, batches, budget)
     if not defer:
         budget = continue_prefills(requests, instance, running, budget, cap)
@@ -24,14 +23,24 @@ def form(requests, engine, instance, cluster, running, dry, batches):
 
 @kernel
 def sort_by_arrival(requests, instance, running):
-    """Oldest first; requests are numbered in order of arrival, so by number. Nearly sorted before."""
+    """Oldest first, among equal running scores; cheap, as they are nearly sorted before.
+
+    Requests are numbered in order of arrival.
+    """
     for k in range(1, instance["num_running"]):
         r = running[k]
         place = k
-        while place > 0 and running[place - 1] > r:
+        while place > 0 and runs_before(requests, r, running[place - 1]):
             running[place] = running[place - 1]
             place -= 1
         running[place] = r
+
+
+@kernel
+def runs_before(requests, a, b):
+    """Whether running request `a` is ahead of `b`."""
+    first, second = requests[a]["running_score"], requests[b]["running_score"]
+    return first > second or (first == second and a < b)
 
 
 @kernel

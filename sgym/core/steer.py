@@ -1,6 +1,4 @@
-"""Acting on a Steering: reject, preempt, sort; caps and holds stay in INSTANCE until the next one."""
-
-import math
+"""Acting on a Steering: reject, preempt, sort. Its caps stay in INSTANCE until the next one."""
 
 from sgym._jit import kernel
 from sgym.core import batch, queue
@@ -11,13 +9,18 @@ from sgym.core.layout import NONE, REJECTED, RUNNING, WAITING
 def steer(requests, engine, instance, cluster, running, dry, batches, steered):
     """Apply what a Steering says of single requests; whatever it does not name is neutral.
 
-    `steered` is STEERED (n,), each request at most once and of this instance; entries that no longer
-    apply (a reject of a running request, say) are ignored. The caller has set INSTANCE's knobs.
+    `steered` is STEERED (n,), each request at most once and of this instance; entries that no
+    longer apply (a reject of a running request, say) are ignored. The caller has set the knobs of
+    INSTANCE.
     """
     settle(requests, engine, instance)
+    sort_running(requests, instance, running)
     for k in range(instance["num_running"]):
         requests[running[k]]["running_score"] = 0.0
+        requests[running[k]]["waiting_score"] = 0.0
+        requests[running[k]]["held"] = 0
     instance["running_scored"] = 0
+    instance["steerings"] += 1
     for entry in steered:
         if entry["reject"] and requests[entry["request"]]["phase"] == WAITING:
             reject(requests, instance, cluster, entry["request"])
@@ -45,11 +48,13 @@ def reject(requests, instance, cluster, r):
 
 @kernel
 def score(requests, instance, entry):
-    """Give one request its scores."""
+    """Give one request its scores; one for the other queue holds when it comes there."""
     r = entry["request"]
     request = requests[r]
+    request["steering"] = instance["steerings"]
     if request["phase"] == RUNNING:
         request["running_score"] = entry["running_score"]
+        request["waiting_score"] = entry["waiting_score"]
         if entry["running_score"] != 0.0:
             instance["running_scored"] = 1
     elif request["phase"] == WAITING:
@@ -123,11 +128,7 @@ def release(requests, instance):
     while instance["num_held"] > 0 and r != NONE:
         request = requests[r]
         if request["held"]:
-            request["held"] = 0
-            if request["waiting_score"] != -math.inf:
-                instance["num_held"] -= 1
-                if request["waiting_score"] == 0.0:
-                    instance["num_scored"] -= 1
+            batch.let_go(instance, request)
         r = queue.following(requests, r)
 
 

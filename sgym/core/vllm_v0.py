@@ -1,11 +1,11 @@
 """The batch former of vLLM's V0 engine, as of 0.6.6 (`vllm/core/scheduler.py`), recompute mode.
 
-Prefill-only or decode-only iterations; with chunked prefill, both in one. A whole prompt's blocks are
-allocated at admission, and a decode asks for a free block whether or not its last one has room.
+Prefill-only or decode-only iterations; with chunked prefill, both in one. A whole prompt's blocks
+are allocated at admission, and a decode asks for a free block even if its last one has room.
 """
 
 from sgym._jit import kernel
-from sgym.core import batch
+from sgym.core import batch, queue
 from sgym.core.layout import NONE
 
 
@@ -14,7 +14,14 @@ def form(requests, engine, instance, cluster, running, dry, batches):
     """Fill the batch."""
     if engine["chunked_prefill"]:
         form_chunked(requests, engine, instance, cluster, running, dry, batches)
-        return
+    else:
+        form_whole(requests, engine, instance, cluster, running, dry, batches)
+    release_victims(requests, instance)
+
+
+@kernel
+def form_whole(requests, engine, instance, cluster, running, dry, batches):
+    """New prompts alone if any can be admitted, else a token for all running requests."""
     budget = min(instance["token_budget"], engine["max_num_batched_tokens"])
     if not batch.holds_prefill(requests, instance, running):
         admit_whole(requests, engine, instance, cluster, running, budget)
@@ -61,6 +68,8 @@ def make_slot(requests, engine, instance, cluster, running, dry, batches, k):
     while instance["free_blocks"] < 1:
         tail = instance["num_running"] - 1
         gone = batch.take_out(instance, running, tail)
+        if engine["former"] == 1 and requests[gone]["held"] == 0:  # sarathi may admit it at once
+            requests[gone]["held"] = 2
         batch.preempt(requests, engine, instance, cluster, dry, batches, gone)
         if tail == k:
             return False
@@ -76,44 +85,59 @@ def append_slot(request, engine, instance):
 
 @kernel
 def form_chunked(requests, engine, instance, cluster, running, dry, batches):
-    """Decodes and unfinished prefills first, then new prompts with what is left of the budget."""
+    """Running requests in their order, then new prompts with what is left of the budget.
+
+    The running list is rebuilt: those the budget did not reach, decodes, prefills, new ones. A
+    victim is not admitted in the pass that preempted it, but others behind it are.
+    """
     budget = min(instance["token_budget"], engine["max_num_batched_tokens"])
     cap = batch.tighter(engine["long_prefill_token_threshold"], instance["chunk_cap"])
     defer = batch.holds_prefill(requests, instance, running)
     k = 0
+    decodes = 0  # running[:decodes] decode, running[decodes:k] prefill
     while k < instance["num_running"] and budget > 0:
-        request = requests[running[k]]
-        tokens = request["prompt"] + request["generated"] - request["computed"]
-        if request["prefilling"]:
-            if defer:
-                k += 1
-                continue
-            tokens = min(tokens, budget)
-            if cap > 0:
-                tokens = min(tokens, cap)
-        else:
+        r = running[k]
+        request = requests[r]
+        if not request["prefilling"]:
             if not make_slot(requests, engine, instance, cluster, running, dry, batches, k):
                 break
             append_slot(request, engine, instance)
-        batch.schedule(request, instance, tokens)
-        budget -= tokens
+            batch.schedule(request, instance, 1)
+            budget -= 1
+            move_forward(running, k, decodes)
+            decodes += 1
+        elif not defer:
+            tokens = min(request["prompt"] + request["generated"] - request["computed"], budget)
+            if cap > 0:
+                tokens = min(tokens, cap)
+            batch.schedule(request, instance, tokens)
+            budget -= tokens
         k += 1
-    decodes_first(requests, instance, running)
-    if instance["num_preempted"] == 0 and not defer:
+    for place in range(instance["num_running"] - k):
+        move_forward(running, k + place, place)
+    if not defer:
         admit_chunks(requests, engine, instance, cluster, running, (budget, cap))
 
 
 @kernel
-def decodes_first(requests, instance, running):
-    """Order the running list: requests that decode, then unfinished prefills; stable."""
-    place = 0
-    for k in range(instance["num_running"]):
-        r = running[k]
-        if requests[r]["prefilling"] == 0:
-            for back in range(k, place, -1):
-                running[back] = running[back - 1]
-            running[place] = r
-            place += 1
+def move_forward(running, k, place):
+    """Move the k-th running request forward to `place`, the others keeping their order."""
+    r = running[k]
+    for back in range(k, place, -1):
+        running[back] = running[back - 1]
+    running[place] = r
+
+
+@kernel
+def release_victims(requests, instance):
+    """The requests that this pass has preempted may be admitted from the next one on."""
+    if instance["num_preempted"] == 0:
+        return
+    r = queue.first(requests, instance)
+    while r != NONE:
+        if requests[r]["held"] == 2:
+            batch.let_go(instance, requests[r])
+        r = queue.following(requests, r)
 
 
 @kernel
