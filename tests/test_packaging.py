@@ -58,10 +58,14 @@ def test_the_wheel_brings_licence_and_command(wheel):
 
 def test_the_constraints_pin_everything_that_is_declared():
     pinned = re.findall(r"^([\w.-]+)==\S+$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
-    declared = re.findall(r'^    "([\w-]+)(?:\[\w+\])?>=', (ROOT / "pyproject.toml").read_text(), re.M)
+    declared = re.findall(
+        r'^    "([\w-]+)(?:\[\w+\])?>=', (ROOT / "pyproject.toml").read_text(), re.M
+    )
 
     assert len(declared) > 20
-    assert {name.lower() for name in declared} <= {name.lower().replace("_", "-") for name in pinned}
+    assert {name.lower() for name in declared} <= {
+        name.lower().replace("_", "-") for name in pinned
+    }
 
 
 def test_the_first_two_commands_of_the_readme_make_their_own_environment():
@@ -96,6 +100,7 @@ def test_a_command_of_the_readme_exists_with_its_options(line):
     assert {word.split("=")[0] for word in words if word.startswith("--")} <= known
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("index", range(len(blocks("python"))))
 def test_a_python_block_of_the_readme_runs(index, tmp_path):
     """Each block is a program of its own; where it says how long to run, the test says less."""
