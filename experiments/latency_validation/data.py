@@ -10,7 +10,7 @@ def shared_data() -> Path:
     folder = Path(os.environ.get("SGYM_DATA", default))
     if not (folder / "profiles").is_dir():
         raise SystemExit(
-            f"no measured data at {folder}. Set SGYM_DATA to a folder with "
-            "profiles/aiconfigurator, profiles/llmservingsim, profiles/vidur, serving_runs; README.md names the sources"
+            f"no measured data at {folder}. Set SGYM_DATA to a folder with profiles and "
+            "serving_runs, as README.md describes"
         )
     return folder

@@ -18,18 +18,19 @@ CHUNK_MAX = 16384
 
 def select(table: pd.DataFrame, heads: int, kv_heads: int, head_dim: int) -> pd.DataFrame:
     """Rows of one head layout; empty if it was not measured."""
-    return table[
+    own = (
         (table["num_heads"] == heads)
         & (table["num_key_value_heads"] == kv_heads)
         & (table["head_dim"] == head_dim)
-    ]
+    )
+    return table.loc[own]
 
 
 def prefill_surface(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Seconds of the attention of one prompt chunk after a prefix.
 
-    Where chunks after prefixes were measured, that is the surface. The public tables have only whole
-    prompts, T(length). There, a chunk c after a prefix p costs the larger of
+    Where chunks after prefixes were measured, that is the surface. The public tables have only
+    whole prompts, T(length). There, a chunk c after a prefix p costs the larger of
     T(c) + pairs c*p at the cost of a pair in long prompts (which is T(p + c) - T(p) for a
     quadratic T), and the time in which one tile of queries walks over p + c keys (short chunks
     leave most of the GPU idle; the walk is measured where a prompt fits in one wave of tiles).
@@ -40,8 +41,8 @@ def prefill_surface(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndar
     Returns:
         chunks (tokens), prefixes (tokens), seconds of shape (chunks, prefixes).
     """
-    single = rows[(rows["batch_size"] == 1) & (rows["isl"] <= CHUNK_MAX)].sort_values("isl")
-    if (single["step"] > 0).any():
+    single = rows.loc[(rows["batch_size"] == 1) & (rows["isl"] <= CHUNK_MAX)].sort_values("isl")
+    if np.any(np.asarray(single["step"]) > 0):
         return _measured(single)
     length = np.asarray(single["isl"], float)
     time = np.maximum.accumulate(np.asarray(single["latency"], float)) * 1e-3
@@ -58,7 +59,8 @@ def _measured(single: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     wide = single.pivot(index="isl", columns="step", values="latency").dropna()
     if min(wide.shape) < 2:
         raise ProfileError(
-            "prefill attention after prefixes needs two chunk lengths measured at the same two prefixes"
+            "prefill attention after prefixes needs two chunk lengths, both measured at the same "
+            "two prefixes"
         )
     seconds = np.maximum.accumulate(np.maximum.accumulate(np.asarray(wide) * 1e-3, 0), 1)
     return np.asarray(wide.index, float), np.asarray(wide.columns, float), seconds
@@ -101,8 +103,8 @@ def decode_surface(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarr
     Returns:
         batches, contexts (KV entries per sequence), seconds of shape (batches, contexts).
     """
-    batches = np.sort(rows["batch_size"].unique()).astype(float)
-    contexts = np.sort(rows["step"].unique()).astype(float) + 1
+    batches = np.unique(np.asarray(rows["batch_size"], float))
+    contexts = np.unique(np.asarray(rows["step"], float)) + 1
     if len(batches) < 2 or len(contexts) < 2:
         raise ProfileError("decode attention needs at least two batch sizes and two contexts")
     seconds = np.full((len(batches), len(contexts)), np.nan)
@@ -116,7 +118,10 @@ def decode_surface(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarr
     seconds = np.maximum(seconds, np.nanmin(seconds) + entry * total)  # unmeasured stays NaN
     for row in range(len(batches)):
         _continue(seconds[row], total[row], entry)
-    return batches, contexts, np.maximum.accumulate(np.maximum.accumulate(seconds, 0), 1)
+    seconds = np.maximum.accumulate(np.maximum.accumulate(seconds, 0), 1)
+    slope = np.maximum.accumulate(seconds[-1] - seconds[-2])  # larger batches follow this slope
+    seconds[-1] = seconds[-2] + slope
+    return batches, contexts, seconds
 
 
 def stream_seconds(batches: np.ndarray, contexts: np.ndarray, seconds: np.ndarray) -> float:

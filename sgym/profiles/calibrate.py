@@ -129,7 +129,7 @@ def token_curve(
 def _elementwise(
     tables: Tables, spec: ModelSpec, gpu: GpuSpec, tp: int, at: np.ndarray
 ) -> np.ndarray:
-    """Seconds of one layer's norms, rotary embedding, KV write, activation: measured or by bytes."""
+    """Seconds of one layer's norms, rotary, KV write, activation: measured or by bytes."""
     if tables.elementwise is not None:
         table = tables.elementwise
         own = table[(table["hidden"] == spec.hidden) & (table["ffn"] == spec.ffn // tp)]
@@ -168,7 +168,7 @@ def _derived(tables: Tables, gemms: GemmTable, spec: ModelSpec, tp: int) -> list
     shapes = {**spec.gemms(tp), "lm_head": (spec.vocab // tp, spec.hidden)}
     between = [name for name, (n, k) in shapes.items() if not gemms.measured(n, k)]
     notes = []
-    if not (tables.context["step"] > 0).any():
+    if not np.any(np.asarray(tables.context["step"]) > 0):
         notes.append("prefill attention after a prefix from whole prompts")
     if between:
         notes.append(f"GEMM {', '.join(between)} from neighbouring shapes")

@@ -20,10 +20,10 @@ class GemmTable:
     """
 
     def __init__(self, table: pd.DataFrame) -> None:
-        table = table[_is_run(np.asarray(table["m"]))]
-        self.tokens = np.sort(table["m"].unique())
-        self._n = np.sort(table["n"].unique())
-        self._k = np.sort(table["k"].unique())
+        table = table.loc[_is_run(np.asarray(table["m"]))]
+        self.tokens = np.unique(np.asarray(table["m"]))
+        self._n = np.unique(np.asarray(table["n"]))
+        self._k = np.unique(np.asarray(table["k"]))
         shape = (len(self.tokens), len(self._n), len(self._k))
         self._seconds = np.full(shape, np.nan)
         index = (

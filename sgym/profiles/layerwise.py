@@ -55,6 +55,7 @@ def read_layerwise(
             source=origin.source,
             commit=origin.commit,
             licence=origin.licence,
+            derived=(),
             framework=origin.framework or "unnamed",
         ),
     )
@@ -63,7 +64,7 @@ def read_layerwise(
 def _read(path: Path, keys: tuple[str, ...]) -> pd.DataFrame:
     try:
         table = pd.read_csv(path)
-        return table.groupby(list(keys), as_index=False)["time_us"].median()
+        return table.groupby(list(keys), as_index=False).agg({"time_us": "median"})
     except (OSError, ValueError, KeyError) as error:
         raise ProfileError(f"cannot read {path}: {error}; wanted {[*keys, 'time_us']}") from None
 

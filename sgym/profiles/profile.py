@@ -73,19 +73,19 @@ class Provenance(Model):
     """Where the numbers come from."""
 
     source: str = Field(description="who measured, and where the tables are published")
-    commit: str = Field("", description="version of that publication")
+    commit: str = Field(default="", description="version of that publication")
     licence: str
     framework: str = Field(description="what was measured, with its version")
     derived: tuple[str, ...] = Field(
         (), description="what was not measured, and how it was filled in"
     )
-    dropped_rows: int = Field(0, description="rows left out as outliers")
+    dropped_rows: int = Field(default=0, description="rows left out as outliers")
     fit_error: dict[str, float] = Field(
         default_factory=dict,
         description="operation -> median relative error at measured points held out of the fit",
     )
     overhead_fit: str = Field(
-        "not fitted", description="the measured serving run on which `overhead` was fitted"
+        default="not fitted", description="the measured serving run on which `overhead` was fitted"
     )
 
 
@@ -95,11 +95,11 @@ class Profile(Model):
     format: int = FORMAT
     model: ModelSpec
     gpu: GpuSpec
-    tp: int = Field(1, ge=1)
+    tp: int = Field(default=1, ge=1)
     attention_base: Seconds = Field(
         description="seconds per iteration: fixed cost of the attention calls"
     )
-    overhead: Seconds = Field(0.0, description="seconds of CPU work per iteration, fitted")
+    overhead: Seconds = Field(default=0.0, description="seconds of CPU work per iteration, fitted")
     tokens: Curve = Field(description="GEMMs, norms and all-reduce over the tokens of the batch")
     seqs: Curve = Field(description="lm_head and sampler over the sequences that sample")
     prefill: Surface = Field(description="attention of a chunk (rows) after a prefix (columns)")

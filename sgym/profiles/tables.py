@@ -4,8 +4,8 @@ The layout is that of NVIDIA's aiconfigurator: `gemm_perf`, `context_attention_p
 `generation_attention_perf` and, for tensor parallelism, `custom_allreduce_perf` or `nccl_perf`,
 each as `.parquet` or `.csv`, anywhere below the folder. `elementwise_perf` (m, hidden, ffn,
 latency: all norms, rotary and activation of one layer) and `overhead_perf` (latency:
-host time per iteration) are optional. `step` is the number of KV entries before the call, and may be
-absent for whole prompts. Latencies are in milliseconds there and here.
+host time per iteration) are optional. `step` is the number of KV entries before the call, and
+may be absent for whole prompts. Latencies are in milliseconds there and here.
 """
 
 from dataclasses import dataclass
@@ -97,7 +97,7 @@ def read_tables(folder: str | Path) -> Tables:
         allreduce,
         source if allreduce is not None else "",
         _read(root, "elementwise_perf"),
-        None if overhead is None else float(overhead["latency"].median()) * 1e-3,
+        None if overhead is None else float(np.median(overhead["latency"])) * 1e-3,
         _framework(gemm),
     )
 
@@ -128,7 +128,7 @@ def _read(root: Path, name: str) -> pd.DataFrame | None:
         raise ProfileError(f"{path} lacks the columns {missing}; it has {list(table.columns)}")
     for column, values in WANTED.items():
         if column in table:
-            table = table[table[column].isin(values)]
+            table = table.loc[np.isin(table[column], values)]
     bad = ~(np.isfinite(table["latency"]) & (table["latency"] > 0))
     if bad.any() or len(table) == 0:
         raise ProfileError(

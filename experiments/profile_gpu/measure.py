@@ -1,0 +1,116 @@
+"""Measure the operation tables of a model on this GPU, for `sgym calibrate`.
+
+Command: python experiments/profile_gpu/measure.py --model Llama-3.1-8B --out my_tables
+"""
+
+import argparse
+import json
+import os
+from pathlib import Path
+
+import clock
+import pandas as pd
+import torch
+from grid import Point, Row, points
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from sgym.profiles import MODELS, ModelSpec
+
+TINY = ModelSpec(
+    name="Tiny", layers=2, hidden=64, heads=4, kv_heads=2, head_dim=16, ffn=128, vocab=512
+)
+
+
+class Results:
+    """Tables in a folder; every point is on disk, in whole files, when `add` returns."""
+
+    def __init__(self, folder: Path, device: str) -> None:
+        self._folder = folder
+        self._labels = {"framework": "torch", "version": torch.__version__, "device": device}
+        self._rows: dict[str, list[Row]] = {}
+        for path in folder.glob("*_perf.csv"):
+            self._rows[path.stem] = pd.read_csv(path).to_dict("records")
+
+    def has(self, point: Point) -> bool:
+        """Whether an earlier run has measured this."""
+        rows = self._rows.get(point.file, [])
+        return any(all(row.get(name) == value for name, value in point.key.items()) for row in rows)
+
+    def add(self, point: Point, latency: float) -> None:
+        """Keep a measurement, in milliseconds."""
+        rows = self._rows.setdefault(point.file, [])
+        rows.append({**self._labels, **point.key, "latency": latency})
+        path = self._folder / f"{point.file}.csv"
+        draft = path.with_suffix(".tmp")
+        pd.DataFrame(rows).to_csv(draft, index=False)
+        os.replace(draft, path)
+
+
+def pick_device(name: str) -> torch.device:
+    """The device, or an exit that says what is missing."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise SystemExit(
+            "torch sees no CUDA GPU. On a machine with one, install a CUDA build of torch and "
+            "check `nvidia-smi`; to try the script without one, add --device cpu --tiny"
+        )
+    return torch.device(name)
+
+
+def write_gpu(folder: Path, name: str, device: torch.device) -> None:
+    """Write gpu.json: name, memory (bytes) and copy bandwidth (bytes per second), as measured."""
+    memory, size = 8 * 2**30, 2**20
+    if device.type == "cuda":
+        memory, size = torch.cuda.get_device_properties(device).total_memory, 2**30
+    source, target = (torch.empty(size, dtype=torch.uint8, device=device) for _ in range(2))
+    seconds = 1e-3 * clock.milliseconds([lambda: target.copy_(source)], device)
+    text = json.dumps({"name": name, "memory": memory, "bandwidth": 2 * size / seconds})
+    draft = folder / "gpu.tmp"
+    draft.write_text(text + "\n", encoding="utf-8")
+    os.replace(draft, folder / "gpu.json")
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """Options of the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", choices=[*MODELS], default="Llama-3.1-8B")
+    parser.add_argument("--tp", type=int, default=1, help="measure one GPU's share of so many")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the tables")
+    parser.add_argument("--gpu", help="name of the GPU in the profile (default: what CUDA says)")
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
+    parser.add_argument("--tiny", action="store_true", help="a toy model and few points")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measure what is missing in the folder."""
+    options, console = parse(arguments), Console()
+    device = pick_device(options.device)
+    real = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+    options.out.mkdir(parents=True, exist_ok=True)
+    write_gpu(options.out, options.gpu or real.replace(" ", "-"), device)
+    spec = TINY if options.tiny else MODELS[options.model]
+    results = Results(options.out, real)
+    todo = [point for point in points(spec, options.tp, options.tiny) if not results.has(point)]
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=console) as progress, torch.no_grad():
+        task = progress.add_task("measuring", total=len(todo))
+        for point in todo:
+            progress.update(task, description=point.file)
+            measure(point, results, device, console)
+            progress.advance(task)
+    share = f" --tp {options.tp}" if options.tp > 1 else ""
+    console.print(f"tables in {options.out}; next: sgym calibrate, --model {spec.name}{share}")
+
+
+def measure(point: Point, results: Results, device: torch.device, console: Console) -> None:
+    """Measure one point, or say that the GPU's memory does not hold it."""
+    try:
+        results.add(point, point.milliseconds(device))
+    except torch.OutOfMemoryError:
+        console.print(f"left out {point.file} {point.key}: GPU memory is full")
+        torch.cuda.empty_cache()
+
+
+if __name__ == "__main__":
+    main()
