@@ -2,8 +2,8 @@
 
 `error_model="numpy"` because a kernel never raises; `cache=True` because compiling everything takes
 tens of seconds and loading it a fraction of one; `nogil=True` so that threads can share a machine.
-Numba does not see edits in an imported file, so a development checkout keys the cache directory by a
-digest of the sources (`cache_directory`); an installed copy never changes and uses one directory.
+Numba does not see edits in an imported file, so the cache directory is named by a digest of the
+sources (`cache_directory`).
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""A scenario: everything about a simulation that a YAML file can say, with units, defaults and rules.
+"""A scenario: all that a YAML file can say of a simulation, with units, defaults and rules.
 
 The engine's names are vLLM's own. `load_scenario` finds a scenario by name, path or dict, applies
 dotted overrides and explains what is wrong with a bad one.
@@ -77,7 +77,7 @@ class Engine(Model):
 
 
 class Linear(Model):
-    """seconds = iteration + prefill_token*P + decode_seq*D + context_token*KV, KV entries after it."""
+    """seconds = iteration + prefill_token*P + decode_seq*D + context_token*KV, KV after it."""
 
     iteration: Seconds = Field(description="seconds per iteration")
     prefill_token: Seconds = Field(0.0, description="seconds per prefill token")

@@ -49,7 +49,7 @@ class Simulator:
         track: keep the reward current, as `potential` needs it.
 
     Raises:
-        ScenarioError, ProfileError, TraceError, PolicyError: with the field, the value and the rule.
+        ScenarioError, ProfileError, TraceError, PolicyError: with field, value and rule.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Simulator:
         arrivals: Any = None,
         log: Sequence[str] = (),
         track: bool = True,
-    ):
+    ) -> None:
         unknown = set(log) - set(build.LOGS)
         if unknown:
             raise ScenarioError(f"log has {sorted(unknown)}, but only {build.LOGS} can be logged")
@@ -211,12 +211,11 @@ class Simulator:
             self._drive()
             return self.result()
         routes = getattr(policy, "route", None)
-        decision = self.decision
+        decision, answer = self.decision, None
         while decision.kind != "done":
             if isinstance(decision.view, ClusterView):
                 answer = routes(decision.view) if routes else None
-            else:
-                assert decision.view is not None
+            elif decision.view is not None:
                 answer = policy.schedule(decision.view)
             decision = self.step(answer, route=routes is not None)
         return self.result()

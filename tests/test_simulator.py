@@ -120,7 +120,7 @@ def test_what_was_not_logged_cannot_be_read():
     result = sgym.simulate(scenario(), "vllm")
     with pytest.raises(ScenarioError, match=r"ask with log=\('tokens',\)"):
         _ = result.tokens
-    with pytest.raises(ScenarioError, match="only .* can be logged"):
+    with pytest.raises(ScenarioError, match=r"only .* can be logged"):
         sgym.Simulator(scenario(), log=("everything",))
 
 
@@ -227,6 +227,7 @@ def test_a_view_shows_what_an_engine_knows_and_no_true_length():
     assert view.free_blocks + sum(r.blocks for r in view.running) == 60
     assert (request.priority, request.tenant, request.user_class) == (0, 0, 0)
     assert (request.weight, request.alpha, request.token_time) == (1.0, 2.5, 0.2)
-    assert request.computed > 0 and request.preemptions >= 0 and request.predicted > 0
+    assert min(request.computed, request.predicted) > 0
+    assert request.preemptions >= 0
     assert "prompt" in repr(request)
     assert not hasattr(request, "output")

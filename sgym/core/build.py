@@ -7,7 +7,6 @@ import numpy as np
 from sgym.core.layout import (
     ARRIVAL,
     BATCHED,
-    CLUSTER,
     EVENT,
     INSTANCE,
     ITERATION,

@@ -3,9 +3,9 @@
 benefit_r(s) = weight * n_r - w * f(A_r(s)) with w = alpha * weight (times n_r if scaled), and
 A_r = max(L_r, s - due_r) (arXiv 2410.14257, equations 9 to 11, accrual form). A request that is not
 overdue beyond its worst lateness contributes a constant (`settled`); the others contribute through
-the sums of w, w*c and w*c*c with c = due_r, from which f at any s follows. A heap of dry times finds
-requests that turn from one kind to the other; a running request is put there only when its iteration
-will end after that time.
+the sums of w, w*c and w*c*c with c = due_r, from which f at any s follows. A heap of dry times
+finds requests that turn from one kind to the other; a running request is put there only when its
+iteration will end after that time.
 """
 
 from sgym._jit import kernel
@@ -20,7 +20,7 @@ NO_LATENESS = -NEVER  # seconds; before the first token where lateness may be ne
 
 @kernel
 def penalty(cluster, late):
-    """f of an idle latency in seconds; 0 before the first token."""
+    """F of an idle latency in seconds; 0 before the first token."""
     if late <= NO_LATENESS:
         return 0.0
     if cluster["penalty"] == QUADRATIC:
@@ -40,7 +40,7 @@ def slope(cluster, request):
 
 @kernel
 def dry_time(request):
-    """When the reader of this request has waited as long as ever before; penalty grows from then."""
+    """When the reader of this request has waited as long as ever before: penalty grows."""
     return request["due"] + request["lateness"]
 
 
@@ -164,7 +164,7 @@ def update_dry(requests, instances, cluster, dry, now):
 
 @kernel
 def value(requests, instances, cluster, dry, now):
-    """The potential whose differences are the rewards, times T; for smooth goodput this is B(now)."""
+    """The potential whose differences are the rewards times T; for smooth goodput, B(now)."""
     kind = cluster["reward_kind"]
     if kind == THROUGHPUT:
         return cluster["earned"]

@@ -6,7 +6,7 @@ from sgym.core.layout import NONE
 
 
 @kernel
-def form(requests, engine, instance, cluster, running, dry, batches):
+def form(requests, engine, instance, cluster, running):
     """All running requests decode; whole prompts join while sequences and reservations last."""
     budget = instance["token_budget"]
     limited = budget < engine["max_num_batched_tokens"]  # the engine itself has no budget

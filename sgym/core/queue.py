@@ -1,8 +1,8 @@
 """The waiting requests of an instance: a treap through REQUEST's left, right and parent.
 
 Ordered by `waiting_score` (highest first), then `rank` (lowest first). Insertion, removal and
-finding the first take O(log n); walking on from there costs O(1) a step. The heap priority of a node is a
-hash of its index, so equal histories give equal trees. Reference: Seidel and Aragon 1996.
+finding the first take O(log n); walking on from there costs O(1) a step. The heap priority of a
+node is a hash of its index, so equal histories give equal trees. Reference: Seidel and Aragon 1996.
 """
 
 from sgym._jit import kernel

@@ -1,4 +1,4 @@
-"""The batch former of vLLM's V1 engine, as of 0.33.0 (`vllm/v1/core/sched/scheduler.py`, schedule)."""
+"""The batch former of vLLM's V1 engine as of 0.33.0 (`vllm/v1/core/sched/scheduler.py`)."""
 
 from sgym._jit import kernel
 from sgym.core import batch

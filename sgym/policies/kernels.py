@@ -1,8 +1,8 @@
 """The built-in schedulers and routers: each a few compiled lines over the Steering.
 
-A policy may speak at three moments: when a request arrives (its `waiting_score`), before an instance
-forms a batch (scores of running requests, `reserve`), and after it (counters). A score given at
-arrival stays, so a static order costs O(log n) per request and nothing per iteration.
+A policy may speak at three moments: when a request arrives (its `waiting_score`), before an
+instance forms a batch (scores of running requests, `reserve`), and after it (counters). A score
+given at arrival stays, so a static order costs O(log n) per request and nothing per iteration.
 """
 
 import math
@@ -46,7 +46,7 @@ def expected_output(policy, request):
 
 @kernel
 def waiting_score(policy, cluster, request):
-    """Score of a request that waits: at arrival, and kept current while it runs, for its preemption."""
+    """Score of a waiting request: at arrival, and kept current while it runs, for preemption."""
     kind = policy["kind"]
     aged = policy["aging"] * request["arrival"]
     if kind == SPF:
@@ -109,7 +109,7 @@ def before_batch(state, policy, clients, i):
 def order_by_counter(requests, instance, clients, policy):
     """Order the queue as repeatedly serving the client with the smallest counter would.
 
-    A request's tag is its client's counter plus what the client's earlier waiting requests will add.
+    A request's tag is its client's counter plus what the client's earlier requests will add.
     """
     for client in clients:
         client["was_queued"] = client["queued"]

@@ -11,7 +11,7 @@ import numpy as np
 from sgym.errors import PolicyError
 from sgym.policies import kernels
 from sgym.policies.steering import Steering
-from sgym.policies.view import ClusterView, InstanceView
+from sgym.policies.view import InstanceView
 
 
 @runtime_checkable
@@ -25,7 +25,7 @@ class Policy(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Builtin:
-    """A scheduler that comes with sgym: an engine that forms batches, and a compiled policy for it."""
+    """A scheduler that comes with sgym: an engine that forms batches, a compiled policy on it."""
 
     about: str
     source: str
@@ -73,7 +73,7 @@ POLICIES: dict[str, Builtin] = {
         simplified="nothing",
     ),
     "spf": Builtin(
-        "shortest prompt first, with aging and KV kept free for what the running ones will generate",
+        "shortest prompt first, with aging; keeps KV free for what running requests will generate",
         "project; the baseline to beat in colocated serving",
         kernels.SPF,
         parameters={"aging": 20.0, "reservation": 0.2, "expected_output": 256.0},

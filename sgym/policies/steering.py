@@ -1,4 +1,4 @@
-"""The Steering: the one record that every scheduler fills in, compiled, learned or ten lines of Python."""
+"""The Steering: the one record that every scheduler fills in, compiled or learned or your own."""
 
 import math
 from collections.abc import Mapping
@@ -17,8 +17,8 @@ HOLD = -math.inf
 class Steering:
     """Who runs next. Whatever is left out is neutral; an empty Steering is the stock engine.
 
-    Requests are named by their index (`view.waiting[0].id`). Scores, caps and holds stay in force and are
-    re-applied every iteration until the next decision; preempt and reject act once, in this order: reject,
+    Requests are named by index (`view.waiting[0].id`). Scores, caps and holds stay in force and are
+    re-applied every iteration until the next decision; preempt and reject act once. Order: reject,
     preempt, sort, form the batch. Sorting is stable, and the sorted order persists.
     """
 

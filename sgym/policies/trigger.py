@@ -1,8 +1,8 @@
 """When a policy is asked: one edge-triggered function of what an engine can see of itself.
 
 It is evaluated each time an idle instance is about to form a batch. An edge is a change since the
-last evaluation on that instance. Decisions without a choice are never due: at least two requests must
-be there, and either one of them waits or memory is short.
+last evaluation on that instance. Decisions without a choice are never due: at least two requests
+must be there, and either one of them waits or memory is short.
 """
 
 import numpy as np
@@ -56,7 +56,7 @@ def fresh_triggers(name: str, interval: float, count: int, start: float) -> np.n
 
 @kernel
 def is_short(instance):
-    """Memory pressure: fewer free blocks than running requests, so that an iteration may preempt."""
+    """Memory pressure: fewer free blocks than running requests, so an iteration may preempt."""
     return instance["free_blocks"] < instance["num_running"]
 
 
@@ -127,7 +127,7 @@ def num_endangered(state, instance, i, now):
 
 @kernel
 def waiting_runs_dry(requests, instance, trigger, now):
-    """Whether a waiting request came near running dry since the last look; finds the next to do so."""
+    """Whether a waiting request came near running dry since the last look; finds the next one."""
     found = False
     following = NEVER
     r = queue.first(requests, instance)

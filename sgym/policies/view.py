@@ -14,7 +14,7 @@ class RequestView:
 
     __slots__ = ("_now", "_record", "id")
 
-    def __init__(self, index: int, record: np.void, now: float):
+    def __init__(self, index: int, record: np.void, now: float) -> None:
         self.id = index
         self._record = record
         self._now = now
@@ -111,7 +111,7 @@ class RequestView:
 class InstanceView:
     """One serving engine at the moment it forms a batch."""
 
-    def __init__(self, state: State, index: int):
+    def __init__(self, state: State, index: int) -> None:
         self._state = state
         self.index = index
 
@@ -173,7 +173,7 @@ class InstanceView:
 class ClusterView:
     """All instances at the moment a request is to be routed."""
 
-    def __init__(self, state: State):
+    def __init__(self, state: State) -> None:
         self.request = RequestView(
             int(state.cluster[0]["request"]),
             state.requests[state.cluster[0]["request"]],

@@ -46,7 +46,8 @@ def test_prefill_attention_is_bilinear(chunk, prefix, seconds):
 
 
 @pytest.mark.parametrize(
-    ("batch", "kv", "seconds"), [(1, 10, 1.0), (3, 60, 4.0), (2, 30, 2.5), (5, 50, 5.0), (0, 0, 0.0)]
+    ("batch", "kv", "seconds"),
+    [(1, 10, 1.0), (3, 60, 4.0), (2, 30, 2.5), (5, 50, 5.0), (0, 0, 0.0)],
 )
 def test_decode_attention_is_bilinear_in_batch_and_mean_context(batch, kv, seconds):
     assert latency.decode_attention(measured(), batch, kv) == pytest.approx(seconds)

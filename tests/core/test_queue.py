@@ -191,7 +191,8 @@ def test_random_numbers_are_the_same_compiled_and_plain():
     values = [random.uniform(counter) for counter in range(2000)]
     assert values == [python_version(random.uniform)(counter) for counter in range(2000)]
     assert np.mean(values) == pytest.approx(0.5, abs=0.02)
-    assert min(values) >= 0 and max(values) < 1
+    assert min(values) >= 0
+    assert max(values) < 1
 
 
 def test_normal_numbers_have_mean_zero_and_deviation_one():

@@ -89,8 +89,8 @@ def test_the_client_that_was_served_least_goes_first():
         request(0.3, 10, tenant=1),
         request(0.4, 10, tenant=1),
     ]
-    # Client 1 arrives while client 0 has 102 on its counter, and is lifted to that; client 0 is at 106
-    # when the engine is free, then 118 against 106, then 118 against 122.
+    # Client 1 comes while client 0 has 102 on its counter, and is lifted to that; client 0 is at
+    # 106 when the engine is free, then it is 118 against 106, then 118 against 122.
     assert order_of_service("vtc", requests) == [0, 3, 1, 4, 2]
 
 
@@ -156,7 +156,7 @@ def test_random_routers_use_every_instance_and_repeat_with_the_seed(router):
 @pytest.mark.parametrize("name", sorted(POLICIES))
 def test_every_policy_serves_everything_and_says_what_it_is(name):
     entry = POLICIES[name]
-    assert entry.about and entry.source and entry.simplified
+    assert all((entry.about, entry.source, entry.simplified))
     requests = [request(0.1 * k, 30 + k, 5) for k in range(20)]
     state = sgym.simulate(scenario(max_num_seqs=4), name, arrivals=requests).state
     assert math.isfinite(state.requests["finish"].max())
