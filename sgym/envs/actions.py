@@ -1,13 +1,14 @@
 """What an agent may do: the verbs of a slot, the named knobs, and the spaces they make."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from gymnasium import spaces
 
 VERBS = ("neutral", "preempt", "promote", "hold", "reject")
-"""What `slots` does with one request. promote: score 1, all others 0. hold: not admitted before the next
-decision. preempt and hold have their names from the Steering. reject needs `allow_reject`."""
+"""What `slots` does with one request. promote: score 1, where all others have 0. hold: not admitted
+before the next decision. reject needs `allow_reject`."""
 NEUTRAL, PREEMPT, PROMOTE, HOLD, REJECT = range(5)
 
 BUDGET_LEVELS = 4
@@ -21,8 +22,8 @@ RESERVATIONS = (0.0, 0.2, 0.5)
 """Share of the tokens that the running requests are expected to generate still, kept free."""
 
 LIMITS = ("open", "closed", "gentle")
-"""open: the engine's own limits. closed: no more running requests than now. gentle: a quarter of the
-token budget, and chunks of an eighth, so that decodes wait less for prefills."""
+"""open: the engine's own limits. closed: no more running requests than now. gentle: a quarter of
+the token budget, and chunks of an eighth, so that decodes wait less for prefills."""
 OPEN, CLOSED, GENTLE = range(3)
 
 NUM_INDEX_KNOBS = 3
@@ -52,7 +53,7 @@ KNOBS = tuple(
 """The actions of `knobs`, in order; the first is the stock engine under first come first served."""
 
 
-def action_space(action: str, num_slots: int, num_features: int) -> spaces.Space:
+def action_space(action: str, num_slots: int, num_features: int) -> spaces.Space[Any]:
     """The space of one of desk.ACTIONS.
 
     Args:

@@ -16,7 +16,8 @@ from sgym.policies.registry import builtin, policy_record
 from sgym.policies.trigger import TRIGGERS, fresh_triggers
 from sgym.simulator import Simulator, Source
 
-Observation = dict[str, np.ndarray]
+Observation = dict[str, Any]
+"""Part -> float32 array; the parts are the keys of features.TABLES."""
 Info = dict[str, Any]
 
 HINTS = ("none", "noisy", "bucket", "oracle")
@@ -40,11 +41,11 @@ class ColocatedEnv(gym.Env[Observation, Any]):
 
     ## Description
 
-    Requests arrive at one or more serving engines, each of which computes prompts (prefill) and output
-    tokens (decode) on the same GPU. Before an engine forms its next batch, the agent may say who runs
-    next: the order of admission and of preemption, how much memory stays free, how large batches are.
-    What it says is a Steering, which has only knobs that vLLM has; the simulated engine acts on
-    it. How long a batch takes comes from measured tables.
+    Requests arrive at one or more serving engines, each of which computes prompts (prefill) and
+    output tokens (decode) on the same GPU. Before an engine forms its next batch, the agent may say
+    who runs next: the order of admission and of preemption, how much memory stays free, how large
+    batches are. What it says is a Steering, which has only knobs that vLLM has; the simulated
+    engine acts on it. How long a batch takes comes from measured tables.
 
     ```python
     import gymnasium as gym
@@ -62,16 +63,23 @@ class ColocatedEnv(gym.Env[Observation, Any]):
 
     | | |
     |---|---|
-    | Action Space | `slots`: MultiDiscrete, `knobs`: Discrete, `scores` and `index`: Box in [-1, 1] |
+    | Action Space | `slots`: MultiDiscrete, `knobs`: Discrete, `scores`, `index`: Box in [-1, 1] |
     | Observation Space | Dict of flat float32 Boxes `requests`, `instances`, `cluster` |
     | import | `gymnasium.make("sgym:sgym/Colocated-v0")` |
 
     ## Action Space
 
-    It concerns the instance that asks, and stays in force there until its next decision. What arrives
-    in between has score 0.
+    It concerns the instance that asks, and stays in force there until its next decision. What
+    arrives in between has score 0.
 
-    `action="slots"`: MultiDiscrete, a verb for each of the K slots, then a level of the token budget.
+    When it is asked, `decision` says. `iteration`: before every batch. `event`: after an arrival, a
+    finish or a preemption, when fewer KV blocks are free than requests run, or when a reader will
+    run dry within 0.1 s. `admission`: where the engine's own limits would let a waiting request in.
+    `interval`: after that time. It is never asked where it has no choice: with fewer than two
+    requests on the instance, or with nothing waiting and no shortage of memory.
+
+    `action="slots"`: MultiDiscrete, a verb for each of the K slots, then a level of the token
+    budget.
 
     | num | verb | applies to | effect |
     |---|---|---|---|
@@ -79,35 +87,37 @@ class ColocatedEnv(gym.Env[Observation, Any]):
     | 1 | preempt | running | preempt now (recompute), and hold |
     | 2 | promote | any | ahead of all others: admitted first, or preempted last |
     | 3 | hold | waiting | not admitted before the next decision |
-    | 4 | reject | waiting | refuse it for good; only with `allow_reject`, as no engine can do this |
+    | 4 | reject | waiting | refuse it for good; only with `allow_reject`: no engine can do it |
 
-    Level n of the token budget is max_num_batched_tokens / 2**n, n = 0 to 3; engines that do not split
-    prompts have level 0 alone.
+    Level n of the token budget is max_num_batched_tokens / 2**n, n = 0 to 3; engines that do not
+    split prompts have level 0 alone.
 
-    `action="scores"`: Box (K,), a score for each slot: order of admission for waiting requests, order of
-    preemption (lowest first) for running ones. Requests without a slot have score 0.
+    `action="scores"`: Box (K,), a score for each slot: order of admission for waiting requests,
+    order of preemption (lowest first) for running ones. Requests without a slot have score 0.
 
-    `action="knobs"`: Discrete over `sgym.envs.actions.KNOBS`, every combination of an ordering (fcfs, spf,
-    edf, llf, slack-victim, as the built-in policies of these names), a reservation (0, 0.2 or 0.5 of the
-    output that the running requests are expected to generate still is kept free) and a limit (open;
-    closed = admit nobody beyond the present number; gentle = a quarter of the token budget, small
-    chunks). Action 0 is the stock engine.
+    `action="knobs"`: Discrete over `sgym.envs.actions.KNOBS`, every combination of an ordering
+    (fcfs, spf, edf, llf, slack-victim, as the built-in policies of these names), a reservation (0,
+    0.2 or 0.5 of the output that the running requests are expected to generate still is kept free)
+    and a limit (open; closed = admit nobody beyond the present number; gentle = a quarter of the
+    token budget, small chunks). Action 0 is the stock engine.
 
-    `action="index"`: Box (F + 3,). score = base + w . features for every waiting and running request,
-    with a slot or not; the base is `base`, in units of 512 tokens (spf) or 1 s (others). The last three
-    numbers are reserve, token budget and cap on running requests: 0 leaves them as the base has them.
+    `action="index"`: Box (F + 3,). score = base + w . features for every waiting and running
+    request, with a slot or not; the base is `base`, in units of 512 tokens (spf) or 1 s (others).
+    The last three numbers are reserve, token budget and cap on running requests: 0 leaves them as
+    the base has them.
 
     An action that does not apply is a no-op (for `knobs`: what is in force stays) and is counted in
-    `info["invalid_actions"]`. `info["action_mask"]` has the form that `action_space.sample(mask=...)`
-    takes, `env.action_masks()` the one of sb3-contrib, and `sgym.envs.MaskInObs` puts it into the
-    observation for RLlib and TorchRL. Box spaces have no masks.
+    `info["invalid_actions"]`. `info["action_mask"]` has the form that
+    `action_space.sample(mask=...)` takes, `env.action_masks()` the one of sb3-contrib, and
+    `sgym.envs.MaskInObs` puts it into the observation for RLlib and TorchRL. Box spaces have no
+    masks.
 
     ## Observation Space
 
-    `requests`: K slots of F features, zeros in an empty one. The first K/2 slots hold running requests,
-    the tail of the running order (the next victim) first; the others the head of the queue. Unused
-    slots of one half are lent to the other from the far end. The true output length is never
-    visible, unless `length_hint` says so.
+    `requests`: K slots of F features, zeros in an empty one. The first K/2 slots hold running
+    requests, the tail of the running order (the next victim) first; the others the head of the
+    queue. Unused slots of one half are lent to the other from the far end. The true output length
+    is never visible, unless `length_hint` says so.
 
     {requests}
 
@@ -121,16 +131,16 @@ class ColocatedEnv(gym.Env[Observation, Any]):
 
     ## Rewards
 
-    (B(now) - B(at the last decision)) / T, with B the summed benefit of all requests: tokens delivered
-    (times weight) - alpha * f(idle latency), arXiv 2410.14257. T is the episode's duration, so the
-    undiscounted return is the episode's smooth goodput in tokens/s. `slo.reward` of the scenario may
-    say `goodput`, `throughput` or `qoe` instead.
+    (B(now) - B(at the last decision)) / T, with B the summed benefit of all requests: tokens
+    delivered (times weight) - alpha * f(idle latency), arXiv 2410.14257. T is the episode's
+    duration, so the undiscounted return is the episode's smooth goodput in tokens/s. `slo.reward`
+    of the scenario may say `goodput`, `throughput` or `qoe` instead.
 
     ## Starting State
 
     The first decision of a window of `episode.duration` seconds. With `episode.warm_start` the
-    scenario's own policy ran before, and left a backlog. The reward up to the first decision is part of
-    the first step's.
+    scenario's own policy ran before, and left a backlog. The reward up to the first decision is
+    part of the first step's.
 
     ## Episode End
 
@@ -142,9 +152,10 @@ class ColocatedEnv(gym.Env[Observation, Any]):
     ## Information
 
     `time`: seconds since the start of the simulation. `dt`: seconds since the previous decision.
-    `action_mask`: see above. `invalid_actions`: parts of the last action that did not apply. On the last
-    step also, as floats: `smooth_goodput`, `slo_attainment`, `goodput_tok_s`, `throughput_tok_s`,
-    `ttft_p50`, `ttft_p99`, `tpot_p50`, `tpot_p99`, `num_preemptions`, `num_migrations`.
+    `action_mask`: see above. `invalid_actions`: parts of the last action that did not apply. On the
+    last step also, as floats: `smooth_goodput`, `slo_attainment`, `goodput_tok_s`,
+    `throughput_tok_s`, `ttft_p50`, `ttft_p99`, `tpot_p50`, `tpot_p99`, `num_preemptions`,
+    `num_migrations`.
 
     ## Arguments
 
@@ -153,18 +164,18 @@ class ColocatedEnv(gym.Env[Observation, Any]):
     | `scenario` | "tiny" | name, path or dict of a scenario |
     | `overrides` | none | dotted names to values, such as {{"workload.rate": 6.0}} |
     | `action` | "slots" | slots, scores, knobs or index |
-    | `decision` | "event" | event: an arrival, a finish, memory pressure, a reader about to run dry; iteration: every iteration; admission: when a waiting request could be admitted; interval. Never without a choice |
+    | `decision` | "event" | when the agent is asked: event, iteration, admission, interval |
     | `interval` | 0.1 | seconds, for decision="interval" |
     | `num_slots` | 64 | K |
-    | `length_hint` | "none" | none, noisy, bucket or oracle: a predicted output length as a feature |
+    | `length_hint` | "none" | none, noisy, bucket, oracle: shows a predicted output length |
     | `base` | "spf" | ordering that `index` starts from |
     | `allow_reject` | False | lets `slots` reject; no engine can take over such a policy |
     | `expected_output` | 256.0 | tokens, for reservations |
     | `extra_features` | () | optional features to switch on |
     | `render_mode` | none | ansi or rgb_array |
 
-    `reset(options={{"workload_seed": n}})` serves the workload that `sgym.simulate(scenario, seed=n)` has.
-    `snapshot()` and `restore()` copy the state exactly.
+    `reset(options={{"workload_seed": n}})` serves the workload that `sgym.simulate(scenario,
+    seed=n)` has. `snapshot()` and `restore()` copy the state exactly.
 
     ## Version History
 
@@ -172,10 +183,10 @@ class ColocatedEnv(gym.Env[Observation, Any]):
 
     ## References
 
-    * Wang, Li, Zhou et al., "Revisiting Service Level Objectives and System Level Metrics in LLM Serving",
-      arXiv 2410.14257.
-    * Kwon et al., "Efficient Memory Management for Large Language Model Serving with PagedAttention",
-      SOSP 2023.
+    * Wang, Li, Zhou et al., "Revisiting Service Level Objectives and System Level Metrics in LLM
+      Serving", arXiv 2410.14257.
+    * Kwon et al., "Efficient Memory Management for Large Language Model Serving with
+      PagedAttention", SOSP 2023.
     """
 
     metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 10}  # noqa: RUF012
@@ -194,7 +205,7 @@ class ColocatedEnv(gym.Env[Observation, Any]):
         expected_output: float = 256.0,
         extra_features: Sequence[str] = (),
         render_mode: str | None = None,
-    ):
+    ) -> None:
         _one_of("action", action, ACTIONS)
         _one_of("decision", decision, TRIGGERS)
         _one_of("length_hint", length_hint, HINTS)
@@ -213,14 +224,15 @@ class ColocatedEnv(gym.Env[Observation, Any]):
         self._features = {
             table: features.selected(table, hinted, extra_features) for table in features.TABLES
         }
-        self.observation_space = self._observation_space()
+        self._boxes = self._observation_boxes()
+        self.observation_space = spaces.Dict(list(self._boxes.items()))
         width = len(self._features["requests"])
         self.action_space = actions.action_space(action, self._num_slots, width)
         self._taken = np.zeros(int(np.prod(self.action_space.shape or (1,))))
         self._mask = np.zeros(actions.mask_length(action, self._num_slots), np.int8)
-        self._columns = [
-            features.columns(table, chosen) for table, chosen in self._features.items()
-        ]
+        self._columns = {
+            table: features.columns(table, chosen) for table, chosen in self._features.items()
+        }
         self._desk: Desk | None = None
         self._over = True
 
@@ -230,7 +242,7 @@ class ColocatedEnv(gym.Env[Observation, Any]):
         return self._simulator.scenario
 
     @property
-    def features(self) -> dict[str, tuple[features.Feature, ...]]:
+    def seen(self) -> dict[str, tuple[features.Feature, ...]]:
         """What the agent sees: part of the observation -> its features, in order."""
         return self._features
 
@@ -239,14 +251,14 @@ class ColocatedEnv(gym.Env[Observation, Any]):
         """`sgym.simulate(env.scenario, seed=workload_seed)` serves the same requests."""
         return self._simulator.seed
 
-    def _observation_space(self) -> spaces.Dict:
+    def _observation_boxes(self) -> dict[str, spaces.Box]:
         instances = len(self._simulator.state.instances)
         repeats = {"requests": self._num_slots, "instances": instances, "cluster": 1}
-        boxes = {}
+        boxes: dict[str, spaces.Box] = {}
         for table, chosen in self._features.items():
             low, high = features.bounds(chosen, repeats[table])
             boxes[table] = spaces.Box(low, high, dtype=np.float32)
-        return spaces.Dict(boxes)
+        return boxes
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -289,16 +301,15 @@ class ColocatedEnv(gym.Env[Observation, Any]):
             fresh_triggers(self._trigger, self._interval, count, start),
             in_force,
             np.full(self._num_slots, NONE, np.int32),
-            *self._columns,
+            self._columns["requests"],
+            self._columns["instances"],
+            self._columns["cluster"],
             np.zeros(observe.NUM_RAW),
             np.zeros(len(simulator.state.requests), STEERED),
         )
 
     def _empty(self) -> Observation:
-        return {
-            name: np.empty(box.shape, np.float32)  # type: ignore[arg-type]
-            for name, box in self.observation_space.spaces.items()  # type: ignore[attr-defined]
-        }
+        return {name: np.empty(box.shape, np.float32) for name, box in self._boxes.items()}
 
     def step(self, action: Any) -> tuple[Observation, float, bool, bool, Info]:
         """Put an action into force, and run to the next decision or the end.
@@ -368,7 +379,7 @@ class ColocatedEnv(gym.Env[Observation, Any]):
         return self._simulator.snapshot(), desk, random, self._over
 
     def restore(self, snapshot: tuple[Any, ...]) -> tuple[Observation, Info]:
-        """Return to a snapshot of this environment, which stays usable; returns what is seen there."""
+        """Return to a snapshot, which stays usable; returns what is seen there."""
         simulation, desk, random, self._over = snapshot
         self._simulator.restore(simulation)
         self._desk = Desk(*(array.copy() for array in desk))
@@ -399,7 +410,7 @@ def _one_of(name: str, value: Any, allowed: Sequence[Any]) -> None:
 
 
 def _at_least(name: str, value: float, least: float) -> None:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not value >= least:
+    if isinstance(value, bool) or not value >= least:
         raise ScenarioError(f"{name} must be at least {least}, got {value!r}")
 
 

@@ -24,7 +24,7 @@ from sgym.envs.actions import (
     SPF,
     VERBS,
 )
-from sgym.envs.desk import INDEX, KNOBS, SCORES, SLOTS
+from sgym.envs.desk import KNOBS, SCORES, SLOTS
 from sgym.envs.observe import request_numbers
 
 NUM_VERBS, NUM_LIMITS, NUM_RESERVATIONS = len(VERBS), len(LIMITS), len(RESERVATIONS)
@@ -245,7 +245,7 @@ def act_knobs(state, desk, knob, i):
         instance["chunk_cap"] = max(1, engine["max_num_batched_tokens"] // 8)
     force = desk.in_force[i]
     if force["ordering"] == ordering and force["preemptions"] == instance["preemptions"]:
-        order_newcomers(state, ordering, i)
+        order_newcomers(state, desk, ordering, i)
     else:
         order_all(state, desk, ordering, i)
     force["ordering"] = ordering
@@ -254,42 +254,49 @@ def act_knobs(state, desk, knob, i):
 
 
 @kernel
+def rank(entry, request, ordering, extra):
+    """Write the scores of a request under an ordering, plus `extra`, for both queues."""
+    entry["waiting_score"] = waiting_order(ordering, request) + extra
+    entry["running_score"] = running_order(ordering, request) + extra
+
+
+@kernel
 def order_all(state, desk, ordering, i):
-    """Score every request of the instance; a running one also for the case that it is preempted."""
+    """Score every request of the instance."""
     count = 0
     for k in range(state.instances[i]["num_running"]):
         r = state.running[i, k]
         name(desk.steered[count], r)
-        desk.steered[count]["running_score"] = running_order(ordering, state.requests[r])
-        state.requests[r]["waiting_score"] = waiting_order(ordering, state.requests[r])
+        rank(desk.steered[count], state.requests[r], ordering, 0.0)
         count += 1
     r = queue.first(state.requests, state.instances[i])
     while r != NONE:
         name(desk.steered[count], r)
-        desk.steered[count]["waiting_score"] = waiting_order(ordering, state.requests[r])
+        rank(desk.steered[count], state.requests[r], ordering, 0.0)
         count += 1
         r = queue.following(state.requests, r)
     apply(state, desk, i, count)
 
 
 @kernel
-def order_newcomers(state, ordering, i):
+def order_newcomers(state, desk, ordering, i):
     """What `order_all` would do where the same ordering is in force: O(log n) per new arrival.
 
     A waiting request's score depends on nothing that changes while it waits; those without a score,
     the new ones, are the last of the queue.
     """
-    requests, instance = state.requests, state.instances[i]
+    requests, instance, entry = state.requests, state.instances[i], desk.steered[0]
+    for k in range(instance["num_running"]):
+        r = state.running[i, k]
+        name(entry, r)
+        rank(entry, requests[r], ordering, 0.0)
+        steer.score(requests, instance, entry)
     r = queue.last(requests, instance)
     while r != NONE and requests[r]["waiting_score"] == 0.0:
-        steer.rescore(requests, instance, r, waiting_order(ordering, requests[r]))
+        name(entry, r)
+        rank(entry, requests[r], ordering, 0.0)
+        steer.score(requests, instance, entry)
         r = queue.last(requests, instance)
-    victims = ordering != FCFS and ordering != SPF
-    instance["running_scored"] = 1 if victims and instance["num_running"] > 0 else 0
-    for k in range(instance["num_running"]):
-        request = requests[state.running[i, k]]
-        request["running_score"] = running_order(ordering, request)
-        request["waiting_score"] = waiting_order(ordering, request)
 
 
 @kernel
@@ -301,15 +308,14 @@ def act_index(state, desk, action, i):
     for k in range(instance["num_running"]):
         r = state.running[i, k]
         name(desk.steered[count], r)
-        score = running_order(base, state.requests[r]) + weighted(state, desk, action, r, i, now)
-        desk.steered[count]["running_score"] = score
-        state.requests[r]["waiting_score"] = waiting_order(base, state.requests[r])
+        extra = weighted(state, desk, action, r, i, now)
+        rank(desk.steered[count], state.requests[r], base, extra)
         count += 1
     r = queue.first(state.requests, instance)
     while r != NONE:
         name(desk.steered[count], r)
-        score = waiting_order(base, state.requests[r]) + weighted(state, desk, action, r, i, now)
-        desk.steered[count]["waiting_score"] = score
+        extra = weighted(state, desk, action, r, i, now)
+        rank(desk.steered[count], state.requests[r], base, extra)
         count += 1
         r = queue.following(state.requests, r)
     set_index_knobs(state, settings, instance, engine, action[-NUM_INDEX_KNOBS:], i)
@@ -319,7 +325,7 @@ def act_index(state, desk, action, i):
 
 @kernel
 def weighted(state, desk, action, r, i, now):
-    """w . features of one request."""
+    """Weights times features of one request."""
     raw = desk.raw
     request_numbers(state.requests[r], state.engines[i], now, raw)
     total = 0.0

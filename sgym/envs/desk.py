@@ -1,4 +1,4 @@
-"""What an environment keeps beside the simulation, as arrays: copying them copies the environment."""
+"""What an environment keeps beside the simulation, as arrays: copying them copies it."""
 
 from typing import NamedTuple
 

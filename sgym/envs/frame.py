@@ -1,16 +1,21 @@
 """A moment of the simulation as text or as a picture: memory, running batch, queue, slack."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from sgym.core.layout import NONE, RUNNING, State
 from sgym.policies.view import InstanceView, RequestView
 
 WIDTH = 720  # pixels
-ROW = 214  # pixels of one instance
+ROW = 190  # pixels of one instance
 SHOWN_INSTANCES = 4
 CELL, GAP, COLUMNS = 14, 2, 40  # pixels; requests in a row of cells
 LINES = 3  # rows of cells per queue
 PER_LINE = 8  # requests in a row of text
+
+if TYPE_CHECKING:
+    from PIL.ImageDraw import ImageDraw
 
 Colour = tuple[int, int, int]
 PAPER, INK, FAINT, USED, RESERVED = (
@@ -26,9 +31,13 @@ CALM, TENSE, LATE = (94, 168, 110), (236, 190, 80), (206, 78, 70)
 def slack_colour(slack: float) -> Colour:
     """Green with a second or more in hand, yellow at 0, red from a second overdue."""
     share = min(max(slack, -1.0), 1.0)
-    other = CALM if share >= 0 else LATE
-    mixed = [round(a + abs(share) * (b - a)) for a, b in zip(TENSE, other, strict=True)]
-    return (mixed[0], mixed[1], mixed[2])
+    return mixed(TENSE, CALM if share >= 0 else LATE, abs(share))
+
+
+def mixed(one: Colour, other: Colour, share: float) -> Colour:
+    """`share` of the other colour in one."""
+    red, green, blue = (round(a + share * (b - a)) for a, b in zip(one, other, strict=True))
+    return red, green, blue
 
 
 def text(state: State, name: str, slots: np.ndarray | None = None) -> str:
@@ -78,8 +87,8 @@ def _short(seconds: float) -> str:
 def picture(state: State, name: str, slots: np.ndarray | None = None) -> np.ndarray:
     """A picture, uint8 (height, WIDTH, 3): a KV bar and a cell per request, coloured by slack.
 
-    The lower part of a cell is the computed share of what the request knows; a thin frame marks what
-    the agent sees.
+    The lower part of a running request's cell is the computed share of what it knows; a thin frame
+    marks what the agent sees.
     """
     from PIL import Image, ImageDraw
 
@@ -98,7 +107,9 @@ def picture(state: State, name: str, slots: np.ndarray | None = None) -> np.ndar
     return np.array(image)
 
 
-def _draw_instance(draw, state: State, index: int, top: int, slots: np.ndarray | None) -> None:
+def _draw_instance(
+    draw: "ImageDraw", state: State, index: int, top: int, slots: np.ndarray | None
+) -> None:
     view, knobs = InstanceView(state, index), state.instances[index]
     used = 1.0 - view.free_blocks / view.num_blocks
     left, right = 110, WIDTH - 130
@@ -113,12 +124,17 @@ def _draw_instance(draw, state: State, index: int, top: int, slots: np.ndarray |
     if used > 0:
         draw.rectangle((left, top + 28, left + (right - left) * used, top + 40), USED)
     draw.text((right + 8, top + 28), f"{used:.0%} used", INK)
-    _draw_queue(draw, state, "running", view.running, top + 54, slots)
-    _draw_queue(draw, state, "waiting", view.waiting, top + 132, slots)
+    _draw_queue(draw, state, "running", view.running, top + 52, slots)
+    _draw_queue(draw, state, "waiting", view.waiting, top + 120, slots)
 
 
 def _draw_queue(
-    draw, state: State, title: str, queue: list[RequestView], top: int, slots: np.ndarray | None
+    draw: "ImageDraw",
+    state: State,
+    title: str,
+    queue: list[RequestView],
+    top: int,
+    slots: np.ndarray | None,
 ) -> None:
     draw.text((16, top), f"{title} {len(queue)}", INK)
     for place, request in enumerate(queue[: COLUMNS * LINES]):
@@ -127,10 +143,10 @@ def _draw_queue(
         colour = slack_colour(request.slack)
         computed = request.computed / request.known if request.known else 0.0
         bottom = y + CELL + 4
-        pale: Colour = tuple((2 * p + c) // 3 for p, c in zip(PAPER, colour, strict=True))  # type: ignore[assignment]
+        pale = mixed(PAPER, colour, 1 / 3)
         draw.rectangle((x, y, x + CELL - GAP, bottom), pale)
-        if state.requests["phase"][request.id] != RUNNING or computed > 0:
-            level = 1.0 if state.requests["phase"][request.id] != RUNNING else computed
+        level = computed if state.requests["phase"][request.id] == RUNNING else 1.0
+        if level > 0:
             draw.rectangle((x, bottom - level * (CELL + 4), x + CELL - GAP, bottom), colour)
         if slots is not None and request.id != NONE and request.id in slots:
             draw.rectangle((x, y, x + CELL - GAP, bottom), outline=INK)

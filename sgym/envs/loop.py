@@ -1,4 +1,4 @@
-"""One step of an environment, compiled: act, run until the policy is asked again, reward, observe."""
+"""One step of an environment, compiled: act, run to the next decision, reward, observe."""
 
 from sgym._jit import kernel
 from sgym.core import engine, metric

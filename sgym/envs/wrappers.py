@@ -5,6 +5,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
+from gymnasium.spaces.utils import flatdim, flatten_space
 from gymnasium.utils import RecordConstructorArgs
 
 from sgym.errors import SgymError
@@ -14,24 +15,22 @@ class MaskInObs(gym.ObservationWrapper, RecordConstructorArgs):
     """The action mask inside the observation, as RLlib, TorchRL and PettingZoo read it.
 
     The observation becomes {"observations": float32, "action_mask": int8}, both flat: the parts of
-    the original in the order of their names, and the mask as `action_masks()` gives it.
+    the original one after the other, and the mask as `action_masks()` gives it.
     """
 
-    def __init__(self, env: gym.Env):
+    def __init__(self, env: gym.Env) -> None:
         RecordConstructorArgs.__init__(self)
         gym.ObservationWrapper.__init__(self, env)
         parts = env.observation_space
         if isinstance(env.action_space, spaces.Box) or not isinstance(parts, spaces.Dict):
             raise SgymError("MaskInObs needs a sgym environment with action='slots' or 'knobs'")
-        self._names = sorted(parts.spaces)
+        self._names = list(parts.spaces)
         self._masks = env.get_wrapper_attr("action_masks")
-        boxes = [parts[name] for name in self._names]
-        low = np.concatenate([box.low for box in boxes])  # type: ignore[attr-defined]
-        high = np.concatenate([box.high for box in boxes])  # type: ignore[attr-defined]
-        length = spaces.utils.flatdim(env.action_space)
+        flat = flatten_space(parts)
+        length = flatdim(env.action_space)
         self.observation_space = spaces.Dict(
             {
-                "observations": spaces.Box(low, high, dtype=np.float32),
+                "observations": flat,
                 "action_mask": spaces.Box(0, 1, (length,), np.int8),
             }
         )
