@@ -75,9 +75,8 @@ def cleaned(at: np.ndarray, seconds: np.ndarray) -> tuple[np.ndarray, np.ndarray
     """The curve without missing points, outliers and noise, and how many outliers there were.
 
     Single points far above both neighbours go. A point that the next larger batch undercuts by at
-    most the noise comes down to it: noise only ever slows a kernel down, and held-out points are
-    predicted better so (experiments/latency_validation). Steps up, and larger dips, stay: those
-    are tiles and choices of kernels.
+    most the noise comes down to it: noise only ever slows a kernel down, and an engine may pad.
+    Steps up, and larger dips, stay: those are tiles and choices of kernels.
 
     Args:
         at: tokens, rising.
