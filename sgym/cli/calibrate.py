@@ -15,7 +15,10 @@ from sgym.profiles.calibrate import calibrate as fit
 def calibrate(
     tables: Annotated[Path, typer.Argument(help="Folder of measured operation tables.")],
     model: Annotated[str, typer.Option(help=f"One of {', '.join(MODELS)}.")],
-    gpu: Annotated[str, typer.Option(help=f"One of {', '.join(GPUS)}.")],
+    gpu: Annotated[
+        str | None,
+        typer.Option(help=f"One of {', '.join(GPUS)}; left out: as gpu.json in the folder says."),
+    ] = None,
     tp: Annotated[int, typer.Option(help="GPUs over which the model is split.")] = 1,
     overhead: Annotated[
         float | None,
