@@ -10,8 +10,7 @@ from sgym import profiles
 from sgym.config import Scenario
 from sgym.core import batch, build
 from sgym.core.layout import ARRIVAL
-from sgym.errors import SgymError
-from sgym.policies.registry import POLICIES, builtin
+from sgym.policies.registry import POLICIES
 from sgym.simulator import engine_records, with_engine_of
 from sgym.workload import generate
 from sgym.workload.replay import load_replay
@@ -45,7 +44,7 @@ def unserved(scenario: Scenario, policy: str = "vllm") -> Unserved:
         scenario: its whole trace is looked at (`workload.window` apart), or the episode of seed 0.
         policy: a built-in's name, which may choose the engine.
     """
-    fitted = with_engine_of(scenario, builtin(policy))
+    fitted = with_engine_of(scenario, policy)
     prompt, output = _lengths(scenario)
     pairs, counts = np.unique(np.stack([prompt, output], axis=1), axis=0, return_counts=True)
     arrivals = np.zeros(len(pairs), ARRIVAL)
@@ -89,7 +88,7 @@ def notes(scenario: Scenario, policies: Sequence[str] = ("vllm",)) -> list[str]:
 
 
 def _about(scenario: Scenario, policy: str) -> list[str]:
-    fitted = with_engine_of(scenario, builtin(policy))
+    fitted = with_engine_of(scenario, policy)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         profiles.for_scenario(fitted)
@@ -108,6 +107,4 @@ def _lengths(scenario: Scenario) -> tuple[np.ndarray, np.ndarray]:
     output = replay.output
     if workload.max_output is not None:
         output = np.minimum(output, workload.max_output)
-    if not len(output):
-        raise SgymError(f"workload.trace {workload.trace!r} holds no request")
     return replay.prompt, output

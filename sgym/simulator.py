@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from sgym import metrics, profiles, workload
-from sgym.config import Engine, Scenario, load_scenario
+from sgym.config import Engine, Scenario, explain, load_scenario
 from sgym.core import build, engine, layout, metric
 from sgym.core import steer as core_steer
 from sgym.core.layout import DONE, LOG_FULL, ROUTE, SCHEDULE, Former, Penalty, RewardKind, State
 from sgym.errors import PolicyError, ScenarioError, SimulationError
 from sgym.policies import kernels
-from sgym.policies.registry import Builtin, Policy, builtin, load_policy, policy_record
+from sgym.policies.registry import Policy, builtin, load_policy, policy_record
 from sgym.policies.steering import Steering, set_knobs, steered_entries
 from sgym.policies.view import ClusterView, InstanceView
 
@@ -67,8 +68,9 @@ class Simulator:
         loaded = load_scenario(scenario)
         name = policy or loaded.policy.name
         self.policy_name = name
-        self.scenario = with_engine_of(loaded, builtin(name))
-        parameters = dict(loaded.policy.model_extra or {}) if name == loaded.policy.name else {}
+        self.scenario = with_engine_of(loaded, name)
+        own = parameters_of(loaded, name)
+        parameters = {key: own[key] for key in own if key not in Engine.model_fields}
         self._policy = policy_record(name, loaded.cluster.router, parameters)
         self._latency, blocks = profiles.for_scenario(self.scenario)
         self._engines = engine_records(self.scenario, blocks)
@@ -312,15 +314,31 @@ def simulate(
     return Result(result.scenario, label, seed, result.state, result.window, result.baseline)
 
 
-def with_engine_of(scenario: Scenario, entry: Builtin) -> Scenario:
-    """The scenario on the engine that a built-in scheduler needs."""
-    if not entry.engine:
-        return scenario
-    settings = scenario.engine.model_dump() | dict(entry.engine)
-    if settings["former"] == "vllm_v0" and not settings["enable_chunked_prefill"]:
-        longest = max(settings["max_num_batched_tokens"], settings["max_model_len"])
-        settings["max_num_batched_tokens"] = longest  # as V0 sets it: a whole prompt must fit
-    return scenario.model_copy(update={"engine": Engine.model_validate(settings)})
+def with_engine_of(scenario: Scenario, policy: str) -> Scenario:
+    """The scenario on the engine that a built-in scheduler needs.
+
+    Settings of the engine may stand beside a policy's parameters, for that policy alone:
+    `policy: {name: sarathi, max_num_batched_tokens: 1024}`.
+
+    Raises:
+        ScenarioError, PolicyError: such a setting breaks a rule, or there is no such policy.
+    """
+    own = parameters_of(scenario, policy)
+    settings = {key: value for key, value in own.items() if key in Engine.model_fields}
+    limits = scenario.engine.model_dump() | dict(builtin(policy).engine) | settings
+    if limits["former"] == "vllm_v0" and not limits["enable_chunked_prefill"]:
+        longest = max(limits["max_num_batched_tokens"], limits["max_model_len"])
+        limits["max_num_batched_tokens"] = longest  # as V0 sets it: a whole prompt must fit
+    try:
+        engine_limits = Engine.model_validate(limits)
+    except ValidationError as error:
+        raise ScenarioError(explain(error, "policy")) from None
+    return scenario.model_copy(update={"engine": engine_limits})
+
+
+def parameters_of(scenario: Scenario, policy: str) -> dict[str, Any]:
+    """What the scenario says of this policy, besides its name."""
+    return dict(scenario.policy.model_extra or {}) if policy == scenario.policy.name else {}
 
 
 def engine_records(scenario: Scenario, usable_blocks: int) -> np.ndarray:

@@ -17,7 +17,6 @@ from sgym.cli.common import (
     say_notes,
 )
 from sgym.config import Scenario
-from sgym.policies.registry import builtin
 from sgym.preflight import unserved
 from sgym.simulator import with_engine_of
 
@@ -31,7 +30,7 @@ def check(
     """Check a scenario and print it with all defaults filled in, and what it amounts to."""
     screen = console()
     loaded = load(scenario, settings, trace, duration)
-    fitted = with_engine_of(loaded, builtin(loaded.policy.name))
+    fitted = with_engine_of(loaded, loaded.policy.name)
     text = yaml.safe_dump(fitted.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     screen.print(text, markup=False, soft_wrap=True, end="")
     with warnings.catch_warnings():
@@ -47,15 +46,16 @@ def facts(scenario: Scenario) -> list[str]:
     """What follows from a scenario, as sentences."""
     blocks = profiles.for_scenario(scenario)[1]
     tokens = blocks * scenario.engine.block_size
-    look = workload.describe(scenario)
-    return [
-        f"{scenario.cluster.instances} instance(s), each with {blocks} usable KV blocks "
-        f"= {tokens} tokens",
-        f"{look['requests']:.0f} requests of seed 0 in "
-        f"{scenario.episode.warm_start + scenario.episode.duration:g} s: {look['rate_rps']:.4g} per "
-        f"second, prompts of {look['prompt_mean']:.0f} tokens on average and {look['prompt_max']:.0f} "
-        f"at most, outputs of {look['output_mean']:.0f} and {look['output_max']:.0f}",
-    ]
+    seconds = scenario.episode.warm_start + scenario.episode.duration
+    look = {name: f"{value:.4g}" for name, value in workload.describe(scenario).items()}
+    instances = scenario.cluster.instances
+    memory = f"{instances} instance(s), each with {blocks} usable KV blocks = {tokens} tokens"
+    requests = (
+        f"{look['requests']} requests of seed 0 in {seconds:g} s: {look['rate_rps']} per second, "
+        f"prompts of {look['prompt_mean']} tokens on average and {look['prompt_max']} at most, "
+        f"outputs of {look['output_mean']} and {look['output_max']}"
+    )
+    return [memory, requests]
 
 
 def _say_cuts(screen: Console, scenario: Scenario) -> None:

@@ -63,8 +63,8 @@ POLICIES: dict[str, Builtin] = {
     "sarathi": Builtin(
         "Sarathi-Serve: decodes first, prompts in chunks that fill the budget (OSDI 2024)",
         "microsoft/sarathi-serve 96f9911, sarathi_scheduler.py",
-        engine={"former": "sarathi", "scheduling_policy": "fcfs"},
-        simplified="a fixed chunk size: engine.max_num_batched_tokens",
+        engine={"former": "sarathi", "scheduling_policy": "fcfs", "max_num_batched_tokens": 512},
+        simplified="a fixed chunk size of max_num_batched_tokens, 512 as in its source",
     ),
     "orca": Builtin(
         "Orca: iteration-level batching with KV reserved for the longest output (OSDI 2022)",
@@ -159,8 +159,8 @@ def policy_record(name: str, router: str, parameters: Mapping[str, Any]) -> np.n
     unknown = set(parameters) - set(entry.parameters)
     if unknown:
         raise PolicyError(
-            f"policy {name!r} has no parameter {sorted(unknown)[0]!r}; "
-            f"it has: {', '.join(entry.parameters) or 'none'}"
+            f"policy {name!r} has no parameter {sorted(unknown)[0]!r}; it has: "
+            f"{', '.join(entry.parameters) or 'none'}, and the settings of `engine`"
         )
     record = np.zeros(1, kernels.POLICY)
     record["kind"] = entry.kind

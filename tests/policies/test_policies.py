@@ -5,7 +5,7 @@ import math
 import pytest
 
 import sgym
-from sgym.errors import PolicyError
+from sgym.errors import PolicyError, SgymError
 from sgym.policies import POLICIES
 from sgym.policies.registry import load_policy, policy_record
 
@@ -161,6 +161,19 @@ def test_every_policy_serves_everything_and_says_what_it_is(name):
     state = sgym.simulate(scenario(max_num_seqs=4), name, arrivals=requests).state
     assert math.isfinite(state.requests["finish"].max())
     assert state.instances[0]["free_blocks"] == 1000
+
+
+def test_a_policy_may_bring_settings_of_the_engine_for_itself_alone():
+    own = scenario({"name": "sarathi", "max_num_batched_tokens": 64})
+    assert sgym.Simulator(own, policy="sarathi").scenario.engine.max_num_batched_tokens == 64
+    assert sgym.Simulator(own, policy="vllm").scenario.engine.max_num_batched_tokens == 2048
+    assert (
+        sgym.Simulator(scenario(), policy="sarathi").scenario.engine.max_num_batched_tokens == 512
+    )
+    with pytest.raises(
+        SgymError, match=r"max_num_batched_tokens.*greater than or equal to 1, got 0"
+    ):
+        sgym.Simulator(scenario({"name": "sarathi", "max_num_batched_tokens": 0}))
 
 
 def test_a_misspelt_policy_or_parameter_is_named():
