@@ -8,11 +8,12 @@ import pandas as pd
 import pytest
 
 import sgym
+from sgym.comparison import knee as knee_search
 from sgym.comparison.knee import FIRST_SEED, find_knee, rounded
 from sgym.comparison.runner import Runner
 from sgym.comparison.runs import Task
 from sgym.comparison.store import FILE, Store
-from sgym.comparison.table import summary_table
+from sgym.comparison.table import BANDS, MEANS, summary_table
 from sgym.errors import PolicyError, ScenarioError
 
 SHORT = {"episode.duration": 4.0}
@@ -65,7 +66,7 @@ def test_a_policy_that_cannot_be_sent_to_a_process_is_refused():
         def schedule(self, view):
             return None
 
-    with pytest.raises(PolicyError, match="cannot be sent to another process.*jobs=1"):
+    with pytest.raises(PolicyError, match=r"cannot be sent to another process.*jobs=1"):
         compared(policies=["vllm", Local], jobs=2)
 
 
@@ -124,9 +125,7 @@ def test_the_table_pairs_differences_by_seed():
             for seed, value in enumerate(values)
         ]
     )
-    for name in ("slo_attainment", "throughput_tok_s", "goodput_tok_s", "ttft_p50", "ttft_p99",
-                 "tpot_p50", "tpot_p99", "tbt_p99", "idle_latency_mean", "num_preemptions",
-                 "recomputed_tokens", "num_refused", "kv_utilisation", "fairness_jain"):  # fmt: skip
+    for name in (*MEANS, *BANDS[1:]):
         rows[name] = [1.0, np.nan, 3.0] * 2
     table = summary_table(rows, ["a", "b"], 0.95).set_index("policy")
     # Student's t with 2 degrees of freedom is 4.303; the deviation of 10, 20, 30 is 10.
@@ -135,24 +134,54 @@ def test_the_table_pairs_differences_by_seed():
         20 + 4.3027 * 10 / 3**0.5, abs=1e-3
     )
     assert table.loc["b", "difference"] == 1.0
-    assert table.loc["b", "significant"] and not table.loc["a", "significant"]
+    assert table.loc["b", "significant"]
+    assert not table.loc["a", "significant"]
     assert table.loc["a", "ttft_p99"] == 2.0  # of the seeds that have one
 
 
-def test_the_knee_is_where_smooth_goodput_is_highest_among_the_rates_tried():
+def test_the_knee_is_where_smooth_goodput_is_highest_among_the_rates_tried(monkeypatch):
+    monkeypatch.setattr(knee_search, "FEWEST_SEEDS", 1)
+    monkeypatch.setattr(knee_search, "SEARCHED", 4.0)
     result = compared(rates=None, policies=["vllm"], seeds=1, overrides=SHORT)
     knee = result.knee
-    assert knee is not None and knee.tried[knee.rate] == max(knee.tried.values())
+    assert knee is not None
+    assert knee.tried[knee.rate] == max(knee.tried.values())
     assert min(knee.tried) < knee.rate < max(knee.tried)
     assert set(result.rows["rate"]) == set(knee.rates)
     assert min(knee.rates) == pytest.approx(0.7 * knee.rate, rel=0.05)
     assert FIRST_SEED > 1000  # no seed of the search is one of the comparison
 
 
-def test_a_peak_that_is_not_there_is_said():
+def test_short_windows_are_searched_with_more_seeds_up_to_a_limit():
+    scenario = sgym.load_scenario("tiny", {"episode.duration": 180.0})
+    assert knee_search.seeds_needed(scenario) == 10
+    assert knee_search.seeds_needed(sgym.load_scenario(scenario, {"episode.duration": 1.0})) == 24
+    assert knee_search.seeds_needed(sgym.load_scenario(scenario, {"episode.duration": 1e4})) == 3
+
+
+def test_a_load_that_only_loses_has_no_knee(monkeypatch):
+    monkeypatch.setattr(knee_search, "FEWEST_SEEDS", 1)
+    monkeypatch.setattr(knee_search, "SEARCHED", 4.0)
+    hopeless = {"slo.classes.0.token_time": 1e-6, "slo.classes.0.alpha": 1e6}
+    with pytest.raises(ScenarioError, match="it still falls at"):
+        compared(rates=None, policies=["vllm"], seeds=1, overrides=SHORT | hopeless)
+
+
+def test_what_a_run_warns_of_is_passed_on_once(tmp_path):
+    rows = [f"{number},20,5" for number in range(10)]
+    (tmp_path / "short.csv").write_text("\n".join(["arrival,prompt,output", *rows]) + "\n")
+    changes = SHORT | {"workload.trace": str(tmp_path / "short.csv")}
+    with pytest.warns(UserWarning, match="is sped up") as caught:
+        compared(policies=["vllm"], rates=[100.0], overrides=changes)
+    assert len(caught) == 1
+
+
+def test_a_load_that_never_saturates_has_no_knee(monkeypatch):
+    monkeypatch.setattr(knee_search, "FEWEST_SEEDS", 1)
+    monkeypatch.setattr(knee_search, "SEARCHED", 4.0)
     scenario = sgym.load_scenario("tiny", SHORT | {"workload.num_requests": 1})
     with (
-        pytest.raises(ScenarioError, match="give the rates to compare at"),
+        pytest.raises(ScenarioError, match="it still rises at"),
         Runner(scenario, Store(None, scenario)) as runner,
     ):
         find_knee(runner)

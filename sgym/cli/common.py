@@ -4,7 +4,7 @@ import os
 import sys
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -112,8 +112,8 @@ def say_note(out: Console, note: str) -> None:
 
 
 @contextmanager
-def warnings_as_notes(out: Console, known: Sequence[str] = ()) -> Iterator[None]:
-    """Print warnings raised inside as notes, each once, after it; those known already are left out."""
+def warnings_as_notes(out: Console, known: Sequence[str] = ()) -> Generator[None]:
+    """Print what is warned of inside as notes, each once, at its end; `known` ones are left out."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         yield
@@ -123,7 +123,7 @@ def warnings_as_notes(out: Console, known: Sequence[str] = ()) -> Iterator[None]
 
 
 @contextmanager
-def compiling(out: Console) -> Iterator[None]:
+def compiling(out: Console) -> Generator[None]:
     """Say what takes so long if kernels are compiled inside: loading them takes far less."""
     message = "Compiling the simulator, once per installed version: about half a minute ..."
     timer = threading.Timer(SLOW_START, out.print, [message])

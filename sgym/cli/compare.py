@@ -50,7 +50,7 @@ def compare(
         str | None,
         typer.Option(help="Requests per second, such as 5,6,7. Left out: around the knee."),
     ] = None,
-    seeds: Annotated[int, typer.Option(help="Seeds per policy and rate.")] = 8,
+    seeds: Annotated[int, typer.Option(help="Seeds per policy and rate.")] = 16,
     jobs: Annotated[int | None, typer.Option(help="Processes; left out: one per core.")] = None,
     trace: TraceOption = None,
     settings: SetOption = None,
@@ -141,8 +141,8 @@ def print_table(screen: Console, result: Comparison) -> None:
     reference = result.policies[0]
     table = Table(title=result.title, title_justify="left", caption_justify="left")
     table.caption = (
-        f"Means over seeds with {100 * result.level:g} % intervals. * = the difference to {reference} "
-        "on the same seeds is not 0 at that level, without correction for comparing many policies."
+        f"Means over seeds with {100 * result.level:g} % intervals. * = the difference to "
+        f"{reference} on the same seeds is not 0 at that level; no correction for comparing many."
     )
     for heading in (
         "rate", "policy", "smooth goodput tok/s", f"less {reference}", "", "SLO met", "tok/s",
@@ -150,11 +150,11 @@ def print_table(screen: Console, result: Comparison) -> None:
     ):  # fmt: skip
         table.add_column(heading, justify="left" if heading == "policy" else "right", no_wrap=True)
     for rate, rows in result.table.groupby("rate"):
-        best = rows["smooth_goodput"].max()
-        for index, (_, row) in enumerate(rows.iterrows()):
-            cells = _cells(row, reference)
+        records: list[dict[Any, Any]] = rows.to_dict("records")
+        best = max(row["smooth_goodput"] for row in records)
+        for index, row in enumerate(records):
             style = "bold" if row["smooth_goodput"] == best else ""
-            table.add_row(f"{rate:g}" if index == 0 else "", *cells, style=style)
+            table.add_row(f"{rate:g}" if index == 0 else "", *_cells(row, reference), style=style)
         table.add_section()
     screen.print(table)
     for rate in sorted(set(result.table["rate"])):
@@ -190,15 +190,20 @@ def verdict(table: "pd.DataFrame", rate: float, reference: str) -> str:
     head = f"At {rate:g} requests/s [bold]{best}[/] earns most"
     if best == reference:
         return f"{head}."
-    sure = "more" if row["significant"] else "more (not significantly)"
     share = (
         f" ({100 * row['difference'] / base['smooth_goodput']:.1f} %)"
         if base["smooth_goodput"] > 0
         else ""
     )
+    chance = "" if row["significant"] else ", which may be chance"
     return (
-        f"{head}: {row['difference']:.1f} tokens/s{share} {sure} than {reference}, with "
-        f"{row['idle_latency_mean']:.2f} s mean idle latency against {base['idle_latency_mean']:.2f} s, "
-        f"median TTFT {row['ttft_p50']:.2f} against {base['ttft_p50']:.2f} s, "
-        f"{row['num_preemptions']:.0f} against {base['num_preemptions']:.0f} preemptions."
+        f"{head}: {row['difference']:.1f} tokens/s{share} more than {reference}{chance}; its "
+        f"readers wait {row['idle_latency_mean']:.2f} s on average for tokens that are due, "
+        f"against {base['idle_latency_mean']:.2f} s, half of them {row['ttft_p50']:.2f} s or less for the "
+        f"first, against {base['ttft_p50']:.2f} s{_preemptions(row, base)}."
     )
+
+
+def _preemptions(row: Any, base: Any) -> str:
+    counts = row["num_preemptions"], base["num_preemptions"]
+    return f"; {counts[0]:.0f} against {counts[1]:.0f} preemptions" if max(counts) >= 1 else ""

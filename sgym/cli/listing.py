@@ -28,7 +28,7 @@ class Kind(StrEnum):
 def list_all(
     kind: Annotated[Kind | None, typer.Argument(help="Left out: everything, in short.")] = None,
 ) -> None:
-    """List scenarios, policies, latency profiles, datasets of lengths, routers or metric presets."""
+    """List scenarios, policies, latency profiles, datasets of lengths, routers or metrics."""
     screen = console()
     for one in [kind] if kind is not None else list(Kind):
         LISTS[one](screen)

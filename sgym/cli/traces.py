@@ -51,13 +51,15 @@ def fetch(name: Annotated[str, typer.Argument(help="As in `sgym traces list`.")]
 @app.command()
 def show(
     file: Annotated[str, typer.Argument(help="A file, or the name of a fetched trace.")],
-    format: Annotated[str, typer.Option(help="As in `sgym traces formats`.")] = "auto",
+    file_format: Annotated[
+        str, typer.Option("--format", help="As in `sgym traces formats`.")
+    ] = "auto",
     time_unit: Annotated[str, typer.Option(help="auto, s, ms, us, ns or datetime.")] = "auto",
 ) -> None:
     """Read a trace and say what is in it, and what was left out."""
     screen = console()
     path: Path = workload.resolve_trace(file)
-    trace = workload.read_trace(path, format, time_unit=time_unit)
+    trace = workload.read_trace(path, file_format, time_unit=time_unit)
     screen.print(str(trace.report), markup=False, soft_wrap=True)
     table = Table()
     for heading in ("", "mean", *(f"{rank} %" for rank in QUANTILES)):

@@ -53,7 +53,8 @@ class Comparison:
         """Draw smooth goodput, attainment and throughput over the rate into a PNG (or PDF, SVG)."""
         from sgym.viz.load_curve import draw_load_curve
 
-        return draw_load_curve(self.table, self.policies, self.title, Path(path))
+        title = f"{self.title}; bands are {100 * self.level:g} % intervals of the mean over seeds"
+        return draw_load_curve(self.table, self.policies, title, Path(path))
 
     @property
     def title(self) -> str:

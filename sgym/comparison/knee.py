@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from sgym.comparison.runner import Runner
 from sgym.comparison.runs import Task
+from sgym.config import Scenario
 from sgym.errors import ScenarioError
 
 FIRST_SEED = 990_001
@@ -58,12 +59,11 @@ def find_knee(runner: Runner, probe: str = "vllm") -> Knee:
         probe: a policy's name.
 
     Raises:
-        ScenarioError: smooth goodput never falls, or is never above 0.
+        ScenarioError: there is none: smooth goodput only rises, or only falls.
     """
     scenario = runner.scenario
     tried: dict[float, float] = {}
-    num_seeds = math.ceil(SEARCHED / scenario.episode.duration)
-    num_seeds = min(max(num_seeds, FEWEST_SEEDS), MOST_SEEDS)
+    num_seeds = seeds_needed(scenario)
 
     def worth(rate: float) -> float:
         if rate not in tried:
@@ -77,12 +77,13 @@ def find_knee(runner: Runner, probe: str = "vllm") -> Knee:
     for _ in range(REFINEMENTS):
         factor = math.sqrt(factor)
         best = max((rounded(best / factor), best, rounded(best * factor)), key=worth)
-    if worth(best) <= 0:
-        raise ScenarioError(
-            f"{scenario.name}: smooth goodput under {probe} is never above 0, so it has no peak; "
-            "give the rates to compare at"
-        )
     return Knee(best, probe, num_seeds, dict(sorted(tried.items())))
+
+
+def seeds_needed(scenario: Scenario) -> int:
+    """Seeds for each rate of the search."""
+    wanted = math.ceil(SEARCHED / scenario.episode.duration)
+    return min(max(wanted, FEWEST_SEEDS), MOST_SEEDS)
 
 
 def _climb(worth: Callable[[float], float], rate: float) -> float:
@@ -94,16 +95,15 @@ def _climb(worth: Callable[[float], float], rate: float) -> float:
         if worth(following) < worth(rate):
             return rate
         rate = following
+    way = "rises" if up else "falls"
     raise ScenarioError(
-        f"smooth goodput has no peak from {rate / factor**MAX_STEPS:g} to {rate:g} requests/s; "
+        f"smooth goodput has no peak over the request rate: it still {way} at {rate:g} per second; "
         "give the rates to compare at"
     )
 
 
 def rounded(rate: float) -> float:
     """Two significant digits, three if the first is a 1: a rate that a person can type."""
-    if rate <= 0:
-        return rate
     exponent = math.floor(math.log10(rate))
     digits = 2 if rate / 10**exponent < 2 else 1
     return round(rate, digits - exponent)

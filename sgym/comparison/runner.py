@@ -1,4 +1,4 @@
-"""Carrying out runs: those that finished before come from the store, the others from the processes."""
+"""Carrying out runs: what finished before comes from the store, the rest from processes."""
 
 import multiprocessing
 import sys
@@ -25,7 +25,7 @@ class Runner:
 
     def __init__(
         self, scenario: Scenario, store: Store, jobs: int = 1, progress: Progress | None = None
-    ):
+    ) -> None:
         if jobs < 1:
             raise ScenarioError(f"jobs must be at least 1, got {jobs}: it is a number of processes")
         self.scenario = scenario

@@ -1,4 +1,4 @@
-"""One run of a comparison: (policy, rate, seed) -> a row of metrics, here or in worker processes."""
+"""One run of a comparison: (policy, rate, seed) -> a row of metrics, here or in a worker."""
 
 import pickle
 import signal

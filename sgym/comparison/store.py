@@ -1,6 +1,6 @@
 """Finished runs on disk, so that an interrupted comparison goes on where it stopped.
 
-Each line of `finished.jsonl` is a run; the key is a digest of everything that its result depends on.
+Each line of `finished.jsonl` is a run; its key is a digest of all that its result depends on.
 A line is appended in one write; one that a crash cut short is dropped when the file is read.
 """
 
@@ -32,7 +32,7 @@ class Store:
         scenario: what is simulated, at any rate.
     """
 
-    def __init__(self, folder: Path | None, scenario: Scenario):
+    def __init__(self, folder: Path | None, scenario: Scenario) -> None:
         self._path = None if folder is None else folder / FILE
         self._scenario = scenario
         self._basis = _basis(scenario)

@@ -45,12 +45,11 @@ def summary_table(rows: "pd.DataFrame", policies: Sequence[str], level: float) -
     """
     import pandas as pd
 
-    table = []
+    table: list[dict[str, Any]] = []
     for rate in sorted(set(rows["rate"])):
         at_rate = rows[rows["rate"] == rate]
         reference = _of(at_rate, policies[0])["smooth_goodput"].to_numpy()
-        for policy in policies:
-            table.append(_row(policy, rate, _of(at_rate, policy), reference, level))
+        table += [_row(policy, rate, _of(at_rate, policy), reference, level) for policy in policies]
     return pd.DataFrame(table)
 
 

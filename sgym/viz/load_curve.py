@@ -10,8 +10,9 @@ from sgym.errors import SgymError
 if TYPE_CHECKING:
     import pandas as pd
 
-COLOURS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7", "#7F7F7F")
-"""Okabe and Ito's colours for all kinds of colour vision, without the yellow that paper swallows."""
+REFERENCE = "#000000"
+COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7", "#7F7F7F")
+"""Okabe and Ito's colours for all kinds of colour vision, without the pale yellow."""
 MARKERS = "osD^vPX*<>ph"
 DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.5)))
 SUFFIXES = (".png", ".pdf", ".svg")
@@ -59,7 +60,7 @@ def draw_load_curve(table: "pd.DataFrame", policies: Sequence[str], title: str, 
     lines, names = axes.flat[0].get_legend_handles_labels()
     columns = min(LEGEND_COLUMNS, len(names))
     figure.legend(lines, names, loc="outside lower center", ncols=columns, frameon=False)
-    figure.suptitle(f"{title}; bands are 95 % intervals of the mean over seeds", fontsize=11)
+    figure.suptitle(title, fontsize=11)
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.stem}.tmp{path.suffix}")
     figure.savefig(draft)
@@ -67,20 +68,22 @@ def draw_load_curve(table: "pd.DataFrame", policies: Sequence[str], title: str, 
     return path
 
 
-def _draw_line(axes: Any, rows: "pd.DataFrame", column: str, policy: str, index: int) -> None:
-    rate, colour = rows["rate"], COLOURS[index % len(COLOURS)]
+def _draw_line(axes: Any, rows: Any, column: str, policy: str, index: int) -> None:
+    """One policy; the first stands out in black, none of the others is."""
+    rate, other = rows["rate"], max(index - 1, 0)
+    colour = COLOURS[other % len(COLOURS)] if index else REFERENCE
     axes.plot(
         rate,
         rows[column],
         label=policy,
         color=colour,
         marker=MARKERS[index % len(MARKERS)],
-        linestyle=DASHES[index // len(COLOURS) % len(DASHES)],
+        linestyle=DASHES[other // len(COLOURS) % len(DASHES)],
         linewidth=2.2 if index == 0 else 1.5,
         markersize=5,
     )
     axes.fill_between(
-        rate, rows[f"{column}_low"], rows[f"{column}_high"], color=colour, alpha=0.08, linewidth=0
+        rate, rows[f"{column}_low"], rows[f"{column}_high"], color=colour, alpha=0.07, linewidth=0
     )
 
 
@@ -112,4 +115,5 @@ def _cut_below(axes: Any, floor: float) -> None:
         xycoords="axes fraction",
         fontsize=8,
         color="#555555",
+        backgroundcolor="white",
     )

@@ -4,6 +4,9 @@ import sys
 
 import pandas as pd
 
+from sgym.cli.common import PIPE_WIDTH
+from sgym.cli.compare import verdict
+from sgym.comparison import knee
 from sgym.comparison.store import FILE
 
 SHORT = ("--duration", 3, "--seeds", 2, "--jobs", 1)
@@ -42,7 +45,9 @@ def test_a_comparison_prints_a_table_and_writes_tables_and_a_figure(sgym_command
     assert (folder / "figure.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_without_rates_the_knee_is_found_and_said(sgym_command):
+def test_without_rates_the_knee_is_found_and_said(sgym_command, monkeypatch):
+    monkeypatch.setattr(knee, "FEWEST_SEEDS", 1)
+    monkeypatch.setattr(knee, "SEARCHED", 3.0)
     options = ("--policies", "vllm", "--duration", 3, "--seeds", 1, "--jobs", 1)
     result = sgym_command("compare", "tiny", *options)
     assert result.exit_code == 0, result.output
@@ -70,7 +75,8 @@ def test_an_interrupted_command_keeps_what_was_finished(sgym_command, tmp_path, 
     own = "interrupting_policies:Interrupting"
     result = sgym_command("compare", "tiny", "--policies", f"vllm,{own}", "--rates", 6, *SHORT)
     assert result.exit_code == 130
-    assert "Interrupted" in result.output and "the same command continues" in result.output
+    assert "Interrupted" in result.output
+    assert "the same command continues" in result.output
     folder = tmp_path / "sgym-results" / "tiny"
     assert [path.name for path in folder.iterdir()] == [FILE]
     assert len((folder / FILE).read_text().splitlines()) == 1
@@ -90,3 +96,40 @@ def test_an_error_of_ones_own_policy_keeps_its_traceback(sgym_command, tmp_path,
         "compare", "tiny", "--policies", "broken_policies:Broken", "--rates", 6, *SHORT
     )
     assert isinstance(result.exception, AttributeError)
+
+
+def test_rates_that_are_no_numbers_are_one_message(sgym_command):
+    result = sgym_command("compare", "tiny", "--rates", "5;6", *SHORT)
+    assert result.exit_code == 2
+    assert "--rates must be numbers with commas between, got '5;6'" in result.output
+
+
+def test_what_a_run_warns_of_becomes_a_note(sgym_command, tmp_path):
+    rows = [f"{number},20,5" for number in range(10)]
+    (tmp_path / "short.csv").write_text("\n".join(["arrival,prompt,output", *rows]) + "\n")
+    options = ("--trace", "short.csv", "--policies", "vllm", "--rates", 100)
+    result = sgym_command("compare", "tiny", *options, *SHORT)
+    assert result.exit_code == 0, result.output
+    assert result.output.count("note: trace short.csv is sped up 100 times") == 1
+
+
+def test_tables_are_wide_where_there_is_no_terminal(sgym_command, monkeypatch):
+    monkeypatch.delenv("COLUMNS")
+    output = sgym_command("list", "routers").output
+    assert "least_outstanding" in output
+    output = sgym_command("list", "policies").output
+    assert max(map(len, output.splitlines())) == PIPE_WIDTH
+
+
+def test_the_verdict_says_whether_a_difference_may_be_chance_and_what_goes_with_it():
+    base = {"rate": 5.0, "policy": "vllm", "smooth_goodput": 100.0, "difference": 0.0}
+    base |= {"significant": False, "idle_latency_mean": 4.0, "ttft_p50": 3.0, "num_preemptions": 9}
+    best = base | {"policy": "spf", "smooth_goodput": 120.0, "difference": 20.0}
+    best |= {"idle_latency_mean": 1.0, "ttft_p50": 0.5, "num_preemptions": 0}
+    text = verdict(pd.DataFrame([base, best]), 5.0, "vllm")
+    assert "spf[/] earns most: 20.0 tokens/s (20.0 %) more than vllm, which may be chance" in text
+    assert "wait 1.00 s on average for tokens that are due, against 4.00 s" in text
+    assert text.endswith("0 against 9 preemptions.")
+    sure = verdict(pd.DataFrame([base, best | {"significant": True}]), 5.0, "vllm")
+    assert "chance" not in sure
+    assert verdict(pd.DataFrame([base]), 5.0, "vllm").endswith("vllm[/] earns most.")

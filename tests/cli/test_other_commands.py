@@ -37,12 +37,15 @@ def test_a_list_names_all_there_is(sgym_command, kind, names):
 
 def test_without_a_kind_everything_is_listed(sgym_command):
     output = sgym_command("list").output
-    assert "tiny" in output and "power_of_two" in output and "azure-conv-2023" in output
+    assert "tiny" in output
+    assert "power_of_two" in output
+    assert "azure-conv-2023" in output
 
 
 def test_a_list_of_policies_says_what_is_simplified_and_which_parameters_there_are(sgym_command):
     output = sgym_command("list", "policies").output
-    assert "aging=20" in output and "no prefix caching" in output
+    assert "aging=20" in output
+    assert "no prefix caching" in output
 
 
 def test_a_checked_scenario_is_printed_as_a_scenario_file(sgym_command):
@@ -97,7 +100,8 @@ def test_a_trace_is_shown_with_what_was_left_out(sgym_command, tmp_path):
 def test_a_trace_without_time_stamps_is_shown_without_gaps(sgym_command, tmp_path):
     (tmp_path / "lengths.csv").write_text("prompt,output\n10,5\n20,6\n")
     output = sgym_command("traces", "show", "lengths.csv").output
-    assert "no time stamps" in output and "between arrivals" not in output
+    assert "no time stamps" in output
+    assert "between arrivals" not in output
 
 
 def test_a_trace_is_fetched_into_the_cache(sgym_command, tmp_path, monkeypatch):
@@ -115,7 +119,8 @@ def test_a_trace_is_fetched_into_the_cache(sgym_command, tmp_path, monkeypatch):
 
 def test_an_unknown_trace_is_one_message(sgym_command):
     result = sgym_command("traces", "fetch", "azure")
-    assert result.exit_code == 2 and "no public trace 'azure'" in result.output
+    assert result.exit_code == 2
+    assert "no public trace 'azure'" in result.output
 
 
 def test_measured_tables_become_a_profile(sgym_command, shared_data, tmp_path):
@@ -137,4 +142,5 @@ def test_measured_tables_become_a_profile(sgym_command, shared_data, tmp_path):
 )
 def test_a_calibration_that_cannot_work_is_one_message(sgym_command, options, message):
     result = sgym_command("calibrate", *options, "--model", "Llama-3.1-8B", "--gpu", "H100")
-    assert result.exit_code == 2 and message in result.output
+    assert result.exit_code == 2
+    assert message in result.output

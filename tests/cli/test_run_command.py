@@ -13,11 +13,14 @@ SHORT = ("--duration", 3)
 def test_a_run_is_summed_up_and_written(sgym_command, tmp_path):
     result = sgym_command("run", "tiny", "--policy", "spf", "--seed", 3, *SHORT, "--out", "one")
     assert result.exit_code == 0, result.output
-    assert "tiny under spf, seed 3" in result.output and "smooth_goodput" in result.output
+    assert "tiny under spf, seed 3" in result.output
+    assert "smooth_goodput" in result.output
     written = json.loads((tmp_path / "one" / "summary.json").read_text())
     alone = sgym.simulate(sgym.load_scenario("tiny", {"episode.duration": 3.0}), "spf", seed=3)
     assert written["summary"]["smooth_goodput"] == alone.summary["smooth_goodput"]
-    assert written["policy"] == "spf" and written["seed"] == 3 and written["window_s"] == [0.0, 3.0]
+    assert written["policy"] == "spf"
+    assert written["seed"] == 3
+    assert written["window_s"] == [0.0, 3.0]
     assert sgym.load_scenario(written["scenario"]) == alone.scenario
     table = pd.read_parquet(tmp_path / "one" / "requests.parquet")
     pd.testing.assert_frame_equal(table, alone.requests)
@@ -51,6 +54,7 @@ def test_classes_have_columns_of_their_own(sgym_command):
             "engine.max_num_seqs: Input should be greater",
         ),
         (("tiny", "--set", "rate"), "--set must be key=value, such as workload.rate=6, got 'rate'"),
+        (("llama8b-a100-azure", "--set", "latency.profile=none"), "no latency profile 'none'"),
         (("tiny", "--set", "workload.rate=[1"), "--set workload.rate: '[1' is not valid YAML"),
         (("tiny", "--seed", -1), "--seed must be at least 0, got -1"),
         (("tiny", "--trace", "no.csv"), "no trace 'no.csv'"),
@@ -60,5 +64,6 @@ def test_classes_have_columns_of_their_own(sgym_command):
 def test_a_mistake_is_one_message_with_field_value_and_rule(sgym_command, options, message):
     result = sgym_command("run", *options)
     assert result.exit_code == 2
-    assert "Error:" in result.output and "Traceback" not in result.output
+    assert "Error:" in result.output
+    assert "Traceback" not in result.output
     assert message in " ".join(result.output.split())

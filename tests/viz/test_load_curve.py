@@ -35,7 +35,8 @@ def test_the_figure_is_a_png_of_four_panels(tmp_path):
 def test_a_figure_may_be_a_vector_graphic(tmp_path):
     path = draw_load_curve(table(), POLICIES, "a title", tmp_path / "figure.svg")
     text = path.read_text(encoding="utf-8")
-    assert text.startswith("<?xml") and "svg" in text
+    assert text.startswith("<?xml")
+    assert "svg" in text
 
 
 def test_an_unknown_kind_of_figure_is_refused(tmp_path):
