@@ -154,6 +154,8 @@ def update_dry(requests, instances, cluster, dry, now):
                     cluster["settled"] += w * cluster["penalty_cap"]
                     request["dry"] = 2
                     again = NEVER
+                else:  # a token in between would move its dry time to here or later
+                    again = min(again, now + request["token_time"])
         if again == NEVER:
             request["tracked"] = 0
             cluster["num_dry"] = heap.pop(dry, cluster["num_dry"])
