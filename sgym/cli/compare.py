@@ -196,11 +196,12 @@ def verdict(table: "pd.DataFrame", rate: float, reference: str) -> str:
         else ""
     )
     chance = "" if row["significant"] else ", which may be chance"
+    idle, idle_base = row["idle_latency_mean"], base["idle_latency_mean"]
     return (
         f"{head}: {row['difference']:.1f} tokens/s{share} more than {reference}{chance}; its "
-        f"readers wait {row['idle_latency_mean']:.2f} s on average for tokens that are due, "
-        f"against {base['idle_latency_mean']:.2f} s, half of them {row['ttft_p50']:.2f} s or less for the "
-        f"first, against {base['ttft_p50']:.2f} s{_preemptions(row, base)}."
+        f"readers wait {idle:.2f} s on average for tokens that are due, against {idle_base:.2f} s, "
+        f"half of them {row['ttft_p50']:.2f} s or less for the first token, against "
+        f"{base['ttft_p50']:.2f} s{_preemptions(row, base)}."
     )
 
 

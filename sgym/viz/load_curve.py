@@ -111,7 +111,7 @@ def _cut_below(axes: Any, floor: float) -> None:
     axes.set_ylim(bottom=floor)
     axes.annotate(
         f"some lines leave the panel, down to {low:.0f}",
-        (0.02, 0.03),
+        (0.02, 0.05),
         xycoords="axes fraction",
         fontsize=8,
         color="#555555",
