@@ -294,9 +294,10 @@ class Simulation:
     def apply_steering(self, instance: Instance) -> None:
         """Ask; reject, then preempt, then sort by the scores in force."""
         answer = self.steer(self, instance) if self.steer else None
+        self.sort(instance)
         if answer is not None:
             instance.steering = answer
-            for request in instance.waiting:
+            for request in instance.waiting + instance.running:
                 request.held = False
             for index in answer.get("reject", ()):
                 request = self.requests[index]
@@ -308,6 +309,10 @@ class Simulation:
                 if request in instance.running:
                     self.preempt(instance, request)
                     request.held = True
+            self.sort(instance)
+
+    def sort(self, instance: Instance) -> None:
+        """Bring both queues into the order of the scores in force; equal ones stay as they are."""
         instance.waiting.sort(key=lambda r: -self.score(instance, "waiting_score", r))
         instance.running.sort(key=lambda r: -self.score(instance, "running_score", r))
 
@@ -324,14 +329,14 @@ class Simulation:
         waiting = list(instance.waiting)
         if not instance.ignores_holds:
             waiting = [request for request in waiting if not is_held(request)]
-        if self.engine.scheduling_policy == "priority":
 
-            def urgency(request: Request) -> tuple[float, int, int]:
-                score = self.score(instance, "waiting_score", request)
+        def urgency(request: Request) -> tuple[float, int, int]:
+            score = self.score(instance, "waiting_score", request)
+            if self.engine.scheduling_policy == "priority":
                 return -score, request.priority, request.index
+            return -score, 0, 0
 
-            waiting.sort(key=urgency)
-        return waiting
+        return sorted(waiting, key=urgency)
 
     def token_budget(self, instance: Instance) -> int:
         most = self.engine.max_num_batched_tokens
@@ -572,7 +577,7 @@ FORMERS: dict[str, Callable[[Simulation, Instance, list[Request]], dict[int, int
 }
 
 
-# --- the metric, from the definitions --------------------------------------------------------------
+# --- the metric, from the definitions -------------------------------------------------------------
 
 
 @dataclass(frozen=True)

@@ -9,24 +9,43 @@ import random
 from dataclasses import dataclass
 from typing import Any
 
+import oracle
 from hypothesis import strategies as st
 
-import oracle
+LONG = 1e4  # seconds; a horizon at which everything is done
+
+
+@dataclass(frozen=True)
+class User:
+    """A class of users."""
+
+    token_time: float  # seconds
+    first_delay: float  # seconds
+    first_delay_per_prompt_token: float  # seconds
+    alpha: float
+    weight: float
 
 
 @dataclass(frozen=True)
 class Case:
-    """One random simulation; `requests` are (arrival, prompt, output, priority)."""
+    """One random simulation; `requests` are (arrival, prompt, output, priority, user)."""
 
     engine: oracle.Engine
-    requests: tuple[tuple[float, int, int, int], ...]
+    requests: tuple[tuple[float, int, int, int, int], ...]
+    users: tuple[User, ...]
+    metric: oracle.Metric
     num_instances: int
     router: str
     horizon: float  # seconds
 
     def oracle(self, steer: oracle.Steer | None = None) -> oracle.Simulation:
         """The slow simulation, run to its end."""
-        requests = [oracle.Request(i, *row) for i, row in enumerate(self.requests)]
+        requests = []
+        for index, (arrival, prompt, output, priority, user) in enumerate(self.requests):
+            who = self.users[user]
+            delay = who.first_delay + who.first_delay_per_prompt_token * prompt
+            reader = (who.token_time, delay, who.alpha, who.weight)
+            requests.append(oracle.Request(index, arrival, prompt, output, priority, *reader))
         return oracle.Simulation(
             requests, self.engine, self.num_instances, self.router, self.horizon, steer
         ).run()
@@ -52,8 +71,9 @@ def random_case(former: str, num_requests: int, seed: int) -> Case:
     for _ in range(num_requests):
         time = draw.choice([draw.randrange(12) * 0.25, draw.uniform(0, 2), 0.5])
         output = draw.choice([1, draw.randint(1, most), draw.randint(1, 40)])
-        requests.append((time, draw.randint(1, most), output, draw.randint(-2, 2)))
-    longest = max(prompt + output for _, prompt, output, _ in requests)
+        priority, user = draw.randint(-2, 2), draw.randrange(3)
+        requests.append((time, draw.randint(1, most), output, priority, user))
+    longest = max(row[1] + row[2] for row in requests)
     block_size = draw.choice([1, 2, 3, 4, 8, 16])
     usable = math.ceil(longest / block_size * draw.choice([0.9, 1, 1.2, 1.5, 2, 3])) + draw.randint(
         0, 3
@@ -62,11 +82,14 @@ def random_case(former: str, num_requests: int, seed: int) -> Case:
     budget = draw.choice([1, 2, 5, 9, 16, 33, 64, 200])
     if not chunked and draw.random() < 0.9:
         budget = longest + draw.randint(0, 60)
+    context = longest + draw.choice([-3, 0, 1, 20]) if longest > 5 else 8
+    if former == "vllm_v0" and not chunked:
+        budget = max(budget, context)  # as V0 sets it
     engine = oracle.Engine(
         former=former,
         max_num_seqs=draw.choice([1, 2, 3, 4, 6, 8]),
         max_num_batched_tokens=budget,
-        max_model_len=longest + draw.choice([-3, 0, 1, 20]) if longest > 5 else 8,
+        max_model_len=context,
         block_size=block_size,
         num_gpu_blocks=usable + 1,
         watermark=draw.choice([None, None, 0.0, 0.01, 0.05, 0.2]),
@@ -77,12 +100,39 @@ def random_case(former: str, num_requests: int, seed: int) -> Case:
         orca_reserve=draw.choice(["max_len", "pow2", "oracle"]),
         latency=draw.choice(LATENCIES),
     )
+    takes_turns = engine.scheduling_policy == "priority" and not engine.scheduler_reserve_full_isl
     return Case(
         engine,
         tuple(sorted(requests, key=lambda row: row[0])),
+        users=tuple(random_user(draw) for _ in range(3)),
+        metric=random_metric(draw),
         num_instances=draw.choice([1, 1, 2, 3]),
         router=draw.choice(["round_robin", "least_outstanding"]),
-        horizon=draw.choice([1e6, 1e6, 1e6, 3.0, 1.1]),
+        # real vLLM lets two requests of equal priority and arrival preempt each other for ever
+        horizon=20.0 if takes_turns else draw.choice([LONG, LONG, LONG, 3.0, 1.1]),
+    )
+
+
+def random_user(draw: random.Random) -> User:
+    """Fast and slow readers, on and off the grid of times."""
+    return User(
+        token_time=draw.choice([0.0625, 0.25, 0.01, 0.3]),
+        first_delay=draw.choice([0.0, 0.0, 0.5, 1.3]),
+        first_delay_per_prompt_token=draw.choice([0.0, 0.01]),
+        alpha=draw.choice([0.0, 1.0, 2.5]),
+        weight=draw.choice([1.0, 0.5, 2.0]),
+    )
+
+
+def random_metric(draw: random.Random) -> oracle.Metric:
+    """Every form of the penalty; the quadratic one only where lateness is not negative."""
+    penalty = draw.choice(["identity", "capped", "quadratic"])
+    return oracle.Metric(
+        penalty=penalty,
+        penalty_cap=draw.choice([0.25, 1.0, 7.0]),
+        scale_by_tokens=draw.random() < 0.3,
+        from_first_token=draw.random() < 0.3,
+        clamp=penalty == "quadratic" or draw.random() < 0.7,
     )
 
 
@@ -93,7 +143,10 @@ def cases(former: str) -> st.SearchStrategy[Case]:
 
 @dataclass(frozen=True)
 class RandomPolicy:
-    """Steerings that depend only on `seed`, the number of the question and who waits and runs."""
+    """Steerings that depend only on `seed`, the number of the question and who waits and runs.
+
+    Neutral after 200 questions, so that what it keeps preempting gets done.
+    """
 
     seed: int
     often: float  # share of the questions that are answered
@@ -101,6 +154,8 @@ class RandomPolicy:
     def __call__(
         self, number: int, waiting: list[int], running: list[int]
     ) -> dict[str, Any] | None:
+        if number >= 200:
+            return {}
         draw = random.Random(self.seed * 1_000_003 + number)
         if draw.random() >= self.often:
             return None

@@ -1,9 +1,11 @@
-"""What must hold in every simulation, tested on the oracle itself; small ones worked out by hand."""
+"""What must hold in every simulation, tested on the oracle itself."""
+
+import itertools
 
 import oracle
 import pytest
 from hypothesis import given, settings
-from strategies import Case, RandomPolicy, cases, policies, steer_oracle
+from strategies import LONG, Case, RandomPolicy, cases, policies, steer_oracle
 
 FORMERS = ["vllm_v1", "vllm_v0", "sarathi", "orca"]
 
@@ -16,7 +18,7 @@ def check(case: Case, run: oracle.Simulation, may_stall: bool) -> None:
         assert instance.free + held == engine.usable_blocks
         assert all(request.blocks == 0 for request in instance.waiting)
         ends = [(row.start, row.duration) for row in run.log if row.instance == instance.index]
-        assert all(a + d <= b for (a, d), (b, _) in zip(ends, ends[1:], strict=False))
+        assert all(a + d <= b for (a, d), (b, _) in itertools.pairwise(ends))
     for row in run.log:
         assert 0 <= row.free_blocks <= engine.usable_blocks
         assert row.num_running <= engine.max_num_seqs
@@ -25,14 +27,14 @@ def check(case: Case, run: oracle.Simulation, may_stall: bool) -> None:
         if engine.former != "orca":
             assert sum(tokens for _, tokens, _ in row.batch) <= engine.max_num_batched_tokens
     for request in run.requests:
-        assert all(a < b for a, b in zip(request.tokens, request.tokens[1:], strict=False))
+        assert all(a < b for a, b in itertools.pairwise(request.tokens))
         if request.phase == "finished":
             assert len(request.tokens) == request.final >= 1
         elif request.phase == "pending":
             assert request.arrival > case.horizon
         else:
             assert len(request.tokens) < max(1, request.final)
-        if case.horizon == 1e6 and not may_stall:
+        if case.horizon == LONG and not may_stall:
             assert request.phase in ("finished", "refused")
 
 

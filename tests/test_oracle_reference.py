@@ -5,9 +5,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 import oracle
+import pytest
 
 RUNS = [
     f"{name}{variant}"

@@ -43,7 +43,7 @@ def enqueue(requests, engine, instance, r, at_front):
     """
     request = requests[r]
     if engine["by_priority"]:
-        request["rank"] = (int(request["priority"]) << 32) + r
+        request["rank"] = (int(request["priority"]) << 32) + int(r)
     elif at_front:
         instance["front_rank"] -= 1
         request["rank"] = instance["front_rank"]
