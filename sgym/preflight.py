@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from sgym import profiles
+from sgym.assembly import engine_records, with_engine_of
 from sgym.config import Scenario
 from sgym.core import batch, build
 from sgym.core.layout import ARRIVAL
 from sgym.policies.registry import POLICIES
-from sgym.simulator import engine_records, with_engine_of
 from sgym.workload import generate
 from sgym.workload.replay import load_replay
 

@@ -7,6 +7,7 @@ import yaml
 from rich.console import Console
 
 from sgym import profiles, workload
+from sgym.assembly import with_engine_of
 from sgym.cli.common import (
     DurationOption,
     ScenarioArgument,
@@ -18,7 +19,6 @@ from sgym.cli.common import (
 )
 from sgym.config import Scenario
 from sgym.preflight import unserved
-from sgym.simulator import with_engine_of
 
 
 def check(

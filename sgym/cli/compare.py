@@ -186,7 +186,7 @@ def verdict(table: "pd.DataFrame", rate: float, reference: str) -> str:
     """Which policy earns most at a rate, and what it does otherwise than the reference."""
     rows = table[table["rate"] == rate].set_index("policy")
     best = str(rows["smooth_goodput"].idxmax())
-    row, base = rows.loc[best], rows.loc[reference]
+    row, base = (rows.loc[name].to_dict() for name in (best, reference))
     head = f"At {rate:g} requests/s [bold]{best}[/] earns most"
     if best == reference:
         return f"{head}."
