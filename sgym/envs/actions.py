@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
+from sgym.policies.registry import builtin
+
 VERBS = ("neutral", "preempt", "promote", "hold", "reject")
 """What `slots` does with one request. promote: score 1, where all others have 0. hold: not admitted
 before the next decision. reject needs `allow_reject`."""
@@ -28,6 +30,12 @@ OPEN, CLOSED, GENTLE = range(3)
 
 NUM_INDEX_KNOBS = 3
 """After its weights, an `index` action has: reserve, token budget, active cap."""
+
+
+def reservation_of(ordering: str) -> float:
+    """The reservation that the built-in policy of an ordering has."""
+    entry = builtin("vllm" if ordering == "fcfs" else ordering)
+    return entry.parameters.get("reservation", 0.0)
 
 
 @dataclass(frozen=True, slots=True)

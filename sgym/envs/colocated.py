@@ -12,7 +12,7 @@ from sgym.core.layout import DONE, NONE, STEERED
 from sgym.envs import actions, features, frame, loop, observe
 from sgym.envs.desk import ACTIONS, IN_FORCE, SETTINGS, Desk
 from sgym.errors import PolicyError, ScenarioError, SgymError, SimulationError
-from sgym.policies.registry import builtin, policy_record
+from sgym.policies.registry import policy_record
 from sgym.policies.trigger import TRIGGERS, fresh_triggers
 from sgym.simulator import Simulator, Source
 
@@ -288,7 +288,7 @@ class ColocatedEnv(gym.Env[Observation, Any]):
         settings["action"] = ACTIONS.index(self._action)
         settings["allow_reject"] = self._allow_reject
         settings["base"] = actions.ORDERINGS.index(self._base)
-        settings["reservation"] = builtin(self._base).parameters.get("reservation", 0.0)
+        settings["reservation"] = actions.reservation_of(self._base)
         settings["expected_output"] = self._expected_output
         settings["start"] = settings["last_time"] = start
         settings["duration"] = end - start

@@ -1,0 +1,48 @@
+"""Stock algorithms train on it; what they save and predict is of use."""
+
+import numpy as np
+import pytest
+import torch
+from playing import TOY
+from sb3_contrib import MaskablePPO
+from stable_baselines3 import PPO
+from stable_baselines3.common.env_util import make_vec_env
+
+ARGUMENTS = {"scenario": TOY, "num_slots": 8}
+SHORT = {"n_steps": 256, "batch_size": 256, "n_epochs": 1, "device": "cpu", "seed": 0}
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Small networks are faster so, above all where several tests run at once."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("action", ["slots", "scores", "knobs", "index"])
+def test_ppo_trains_and_survives_saving(action, tmp_path):
+    envs = make_vec_env("sgym/Colocated-v0", 2, seed=0, env_kwargs={**ARGUMENTS, "action": action})
+    model = PPO("MultiInputPolicy", envs, **SHORT).learn(2048)
+    model.save(tmp_path / "model.zip")
+    again = PPO.load(tmp_path / "model.zip", device="cpu")
+    observation = envs.reset()
+    one, other = (m.predict(observation, deterministic=True)[0] for m in (model, again))
+    assert np.array_equal(one, other)
+    envs.step(one)
+    assert len(model.ep_info_buffer) > 0
+
+
+@pytest.mark.parametrize("action", ["slots", "knobs"])
+def test_maskable_ppo_trains_and_predicts_legal_actions(action, tmp_path):
+    envs = make_vec_env("sgym/Colocated-v0", 2, seed=0, env_kwargs={**ARGUMENTS, "action": action})
+    model = MaskablePPO("MultiInputPolicy", envs, **SHORT).learn(2048)
+    model.save(tmp_path / "model.zip")
+    model = MaskablePPO.load(tmp_path / "model.zip", device="cpu")
+    observation = envs.reset()
+    for _ in range(20):
+        masks = np.stack(envs.env_method("action_masks"))
+        actions, _ = model.predict(observation, action_masks=masks)
+        observation, _, _, infos = envs.step(actions)
+        assert all(info["invalid_actions"] == 0 for info in infos)
