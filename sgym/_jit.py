@@ -39,6 +39,7 @@ def cache_directory() -> Path:
 os.environ.setdefault("NUMBA_CACHE_DIR", str(cache_directory()))
 
 import numba  # noqa: E402  (the cache directory must be set first)
+from numba.core import config  # noqa: E402
 
 
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -47,7 +48,8 @@ def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     `_nrt=False` compiles without numba's memory management: a kernel that allocates does not
     compile, and arrays are passed without atomic reference counts (measured: 8 times faster).
     """
-    return numba.njit(cache=True, nogil=True, error_model="numpy", _nrt=False)(function)
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "_nrt": False}
+    return numba.njit(cache=True, **options)(function)
 
 
 def python_version(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -57,4 +59,4 @@ def python_version(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def is_compiling() -> bool:
     """Whether kernels are compiled in this process (NUMBA_DISABLE_JIT=1 switches it off)."""
-    return not numba.config.DISABLE_JIT
+    return not config.DISABLE_JIT  # pyright: ignore[reportAttributeAccessIssue]  (set at run time)

@@ -31,48 +31,63 @@ class Model(BaseModel):
 class Cluster(Model):
     """The machines: equal colocated instances behind a router."""
 
-    instances: Annotated[int, Field(ge=1, le=4096)] = Field(1, description="serving engines")
-    gpu: str = Field("A100-80GB", description="GPU of an instance, as in `sgym list profiles`")
-    model: str = Field("Llama-3.1-8B", description="model served, as in `sgym list profiles`")
-    tp: Annotated[int, Field(ge=1, le=8)] = Field(
-        1, description="GPUs of an instance (tensor parallel)"
+    instances: Annotated[int, Field(ge=1, le=4096)] = Field(
+        default=1, description="serving engines"
     )
-    router: str = Field("round_robin", description="which instance takes an arrival")
+    gpu: str = Field(
+        default="A100-80GB", description="GPU of an instance, as in `sgym list profiles`"
+    )
+    model: str = Field(
+        default="Llama-3.1-8B", description="model served, as in `sgym list profiles`"
+    )
+    tp: Annotated[int, Field(ge=1, le=8)] = Field(
+        default=1, description="GPUs of an instance (tensor parallel)"
+    )
+    router: str = Field(default="round_robin", description="which instance takes an arrival")
 
 
 class Engine(Model):
     """Limits of one engine, under vLLM's argument names."""
 
     former: Literal["vllm_v1", "vllm_v0", "sarathi", "orca"] = Field(
-        "vllm_v1", description="the engine whose batch forming is simulated"
+        default="vllm_v1", description="the engine whose batch forming is simulated"
     )
-    max_num_seqs: Annotated[int, Field(ge=1, le=8192)] = Field(256, description="running requests")
+    max_num_seqs: Annotated[int, Field(ge=1, le=8192)] = Field(
+        default=256, description="running requests"
+    )
     max_num_batched_tokens: Annotated[int, Field(ge=1, le=2**20)] = Field(
-        2048, description="tokens per iteration; `chunk_size` for sarathi"
+        default=2048, description="tokens per iteration; `chunk_size` for sarathi"
     )
-    max_model_len: Count = Field(16384, description="tokens of prompt and output together")
-    block_size: Annotated[int, Field(ge=1, le=1024)] = Field(16, description="tokens per KV block")
+    max_model_len: Count = Field(default=16384, description="tokens of prompt and output together")
+    block_size: Annotated[int, Field(ge=1, le=1024)] = Field(
+        default=16, description="tokens per KV block"
+    )
     num_gpu_blocks: Annotated[int, Field(ge=2, le=2**30)] | None = Field(
-        None, description="KV blocks with vLLM's null block; none = from GPU and model"
+        default=None, description="KV blocks with vLLM's null block; none = from GPU and model"
     )
     gpu_memory_utilization: Share = Field(
-        0.9, description="share of GPU memory that the engine takes"
+        default=0.9, description="share of GPU memory that the engine takes"
     )
     watermark: Annotated[float, Field(ge=0, lt=1)] | None = Field(
-        None, description="share of blocks kept free at admission; none = 0 (vllm_v1, orca) or 0.01"
+        default=None,
+        description="share of blocks kept free at admission; none = 0 (vllm_v1, orca) or 0.01",
     )
     long_prefill_token_threshold: Size = Field(
-        0, description="most prefill tokens of one request per iteration, 0 = no limit"
+        default=0, description="most prefill tokens of one request per iteration, 0 = no limit"
     )
-    enable_chunked_prefill: bool = Field(True, description="split prompts (vllm_v1 and vllm_v0)")
+    enable_chunked_prefill: bool = Field(
+        default=True, description="split prompts (vllm_v1 and vllm_v0)"
+    )
     scheduler_reserve_full_isl: bool = Field(
-        True, description="vllm_v1: admit only if the whole known sequence fits (0.33; not in 0.11)"
+        default=True,
+        description="vllm_v1: admit only if the whole known sequence fits (0.33; not in 0.11)",
     )
     scheduling_policy: Literal["fcfs", "priority"] = Field(
-        "fcfs", description="priority: order and victims by request priority"
+        default="fcfs", description="priority: order and victims by request priority"
     )
     orca_reserve: Literal["max_len", "pow2", "oracle"] = Field(
-        "max_len", description="KV that orca reserves: max_model_len, next power of 2, or the truth"
+        default="max_len",
+        description="KV that orca reserves: max_model_len, next power of 2, or the truth",
     )
 
 
@@ -80,23 +95,26 @@ class Linear(Model):
     """seconds = iteration + prefill_token*P + decode_seq*D + context_token*KV, KV after it."""
 
     iteration: Seconds = Field(description="seconds per iteration")
-    prefill_token: Seconds = Field(0.0, description="seconds per prefill token")
-    decode_seq: Seconds = Field(0.0, description="seconds per decoding sequence")
-    context_token: Seconds = Field(0.0, description="seconds per KV entry of the batch")
+    prefill_token: Seconds = Field(default=0.0, description="seconds per prefill token")
+    decode_seq: Seconds = Field(default=0.0, description="seconds per decoding sequence")
+    context_token: Seconds = Field(default=0.0, description="seconds per KV entry of the batch")
 
 
 class Latency(Model):
     """How long an iteration takes: a measured profile or a line."""
 
     profile: str | None = Field(
-        None, description="name or path of a profile; none = the one of cluster.gpu, model and tp"
+        default=None,
+        description="name or path of a profile; none = the one of cluster.gpu, model and tp",
     )
-    linear: Linear | None = Field(None, description="a line instead of a profile")
+    linear: Linear | None = Field(default=None, description="a line instead of a profile")
     overhead: Seconds | None = Field(
-        None, description="seconds of CPU work per iteration; none = the profile's fitted value"
+        default=None,
+        description="seconds of CPU work per iteration; none = the profile's fitted value",
     )
     noise: Annotated[float, Field(ge=0, le=1)] = Field(
-        0.0, description="standard deviation of the log of a random factor on every iteration"
+        default=0.0,
+        description="standard deviation of the log of a random factor on every iteration",
     )
 
     @model_validator(mode="after")
@@ -109,17 +127,23 @@ class Latency(Model):
 class Lengths(Model):
     """Where prompt and output lengths come from; several components make a mixture."""
 
-    dataset: str | None = Field(None, description="fitted lengths, as in `sgym list datasets`")
-    prompt: Count | None = Field(None, description="fixed or median prompt length in tokens")
-    output: Count | None = Field(None, description="fixed or median output length in tokens")
+    dataset: str | None = Field(
+        default=None, description="fitted lengths, as in `sgym list datasets`"
+    )
+    prompt: Count | None = Field(
+        default=None, description="fixed or median prompt length in tokens"
+    )
+    output: Count | None = Field(
+        default=None, description="fixed or median output length in tokens"
+    )
     prompt_sigma: Annotated[float, Field(ge=0, le=4)] = Field(
-        0.0, description="lognormal: standard deviation of the log of the prompt length"
+        default=0.0, description="lognormal: standard deviation of the log of the prompt length"
     )
     output_sigma: Annotated[float, Field(ge=0, le=4)] = Field(
-        0.0, description="same for the output"
+        default=0.0, description="same for the output"
     )
-    share: Share = Field(1.0, description="part of the requests; shares are normalised")
-    user_class: str | None = Field(None, description="class of users of this component")
+    share: Share = Field(default=1.0, description="part of the requests; shares are normalised")
+    user_class: str | None = Field(default=None, description="class of users of this component")
 
     @model_validator(mode="after")
     def _one_source(self) -> "Lengths":
@@ -135,21 +159,22 @@ class Arrivals(Model):
     """When requests come. `workload.rate` is always the mean rate."""
 
     process: Literal["poisson", "gamma", "constant", "mmpp", "piecewise", "diurnal"] = Field(
-        "poisson", description="the arrival process"
+        default="poisson", description="the arrival process"
     )
-    cv: Positive = Field(1.0, description="gamma: coefficient of variation of the gaps")
+    cv: Positive = Field(default=1.0, description="gamma: coefficient of variation of the gaps")
     levels: tuple[Seconds, ...] = Field(
-        (0.5, 2.0), description="mmpp and piecewise: rates relative to each other"
+        default=(0.5, 2.0), description="mmpp and piecewise: rates relative to each other"
     )
     durations: tuple[Positive, ...] = Field(
-        (60.0, 20.0), description="seconds in each level (mmpp: mean; piecewise: exact, repeated)"
+        default=(60.0, 20.0),
+        description="seconds in each level (mmpp: mean; piecewise: exact, repeated)",
     )
-    period: Positive = Field(86400.0, description="diurnal: seconds of one cycle")
+    period: Positive = Field(default=86400.0, description="diurnal: seconds of one cycle")
     amplitude: Annotated[float, Field(ge=0, le=1)] = Field(
-        0.5, description="diurnal: swing around the mean, relative to it"
+        default=0.5, description="diurnal: swing around the mean, relative to it"
     )
     phase: float = Field(
-        0.0, description="diurnal: seconds by which the window starts into the cycle"
+        default=0.0, description="diurnal: seconds by which the window starts into the cycle"
     )
 
     @model_validator(mode="after")
@@ -166,13 +191,15 @@ class Prediction(Model):
     """What a length predictor tells policies that ask for it (sjf, srpt)."""
 
     kind: Literal["none", "oracle", "noisy", "bucket"] = Field(
-        "noisy", description="kind of predictor"
+        default="noisy", description="kind of predictor"
     )
     sigma: Annotated[float, Field(ge=0, le=4)] = Field(
-        0.5, description="noisy: standard deviation of the log of a factor on the true length"
+        default=0.5,
+        description="noisy: standard deviation of the log of a factor on the true length",
     )
     buckets: tuple[Count, ...] = Field(
-        (32, 128, 512, 2048), description="bucket: upper bounds in tokens; the bound is predicted"
+        default=(32, 128, 512, 2048),
+        description="bucket: upper bounds in tokens; the bound is predicted",
     )
 
 
@@ -180,38 +207,44 @@ class Workload(Model):
     """The requests: a trace, or generated arrivals and lengths."""
 
     rate: Positive | None = Field(
-        None, description="mean requests per second; a trace is sped up or slowed down to it"
+        default=None,
+        description="mean requests per second; a trace is sped up or slowed down to it",
     )
-    num_requests: Count | None = Field(None, description="at most that many requests")
+    num_requests: Count | None = Field(default=None, description="at most that many requests")
     lengths: tuple[Lengths, ...] = Field(
-        (Lengths(dataset="sharegpt"),), description="components of the length distribution"
+        default=(Lengths(dataset="sharegpt"),), description="components of the length distribution"
     )
     arrivals: Arrivals = Arrivals()
     prediction: Prediction = Prediction()
     trace: str | None = Field(
-        None, description="file or name of a trace; replaces lengths, arrivals"
+        default=None, description="file or name of a trace; replaces lengths, arrivals"
     )
-    format: str = Field("auto", description="format of the trace, as in `sgym traces formats`")
+    format: str = Field(
+        default="auto", description="format of the trace, as in `sgym traces formats`"
+    )
     time_unit: Literal["auto", "s", "ms", "us", "ns", "datetime"] = Field(
-        "auto", description="unit of the trace's time stamps"
+        default="auto", description="unit of the trace's time stamps"
     )
     window: tuple[Seconds, Positive] | None = Field(
-        None, description="part of the trace, in its own seconds from its first row: [from, to]"
+        default=None,
+        description="part of the trace, in its own seconds from its first row: [from, to]",
     )
     random_window: bool = Field(
-        True, description="each seed starts at another place of the trace (false: at `window`)"
+        default=True,
+        description="each seed starts at another place of the trace (false: at `window`)",
     )
     rate_scale: Positive = Field(
-        1.0, description="factor on the trace's rate, if `rate` is not given"
+        default=1.0, description="factor on the trace's rate, if `rate` is not given"
     )
     zero_output: Literal["drop", "clip1", "flag"] = Field(
-        "drop", description="rows without output: leave out, count as 1 token, or refuse the file"
+        default="drop",
+        description="rows without output: leave out, count as 1 token, or refuse the file",
     )
     tie_jitter: Literal["auto", "none", "uniform"] = Field(
-        "auto", description="spread equal time stamps over the trace's time step"
+        default="auto", description="spread equal time stamps over the trace's time step"
     )
-    max_prompt: Count | None = Field(None, description="drop requests with a longer prompt")
-    max_output: Count | None = Field(None, description="cut longer outputs to this")
+    max_prompt: Count | None = Field(default=None, description="drop requests with a longer prompt")
+    max_output: Count | None = Field(default=None, description="cut longer outputs to this")
 
     @model_validator(mode="after")
     def _rate_or_trace(self) -> "Workload":
@@ -225,40 +258,48 @@ class Workload(Model):
 class UserClass(Model):
     """Users who read alike: their token SLO and what they are worth."""
 
-    name: str = Field("default", description="for tables")
-    share: Share = Field(1.0, description="part of the requests; shares are normalised")
-    token_time: Positive = Field(0.2, description="V: seconds per token that the reader reads")
-    first_delay: Seconds = Field(0.0, description="D0: seconds granted before the first token")
-    first_delay_per_prompt_token: Seconds = Field(0.0, description="seconds added to D0 per token")
-    alpha: Annotated[float, Field(ge=0)] = Field(
-        2.5, description="tokens lost per second of idle latency"
+    name: str = Field(default="default", description="for tables")
+    share: Share = Field(default=1.0, description="part of the requests; shares are normalised")
+    token_time: Positive = Field(
+        default=0.2, description="V: seconds per token that the reader reads"
     )
-    weight: Positive = Field(1.0, description="worth of a token of this class")
-    priority: int = Field(0, description="engine priority of its requests, lower first")
+    first_delay: Seconds = Field(
+        default=0.0, description="D0: seconds granted before the first token"
+    )
+    first_delay_per_prompt_token: Seconds = Field(
+        default=0.0, description="seconds added to D0 per token"
+    )
+    alpha: Annotated[float, Field(ge=0)] = Field(
+        default=2.5, description="tokens lost per second of idle latency"
+    )
+    weight: Positive = Field(default=1.0, description="worth of a token of this class")
+    priority: int = Field(default=0, description="engine priority of its requests, lower first")
 
 
 class Slo(Model):
     """The metric: METRIC.md's choices; conventional thresholds are for reported columns only."""
 
-    classes: tuple[UserClass, ...] = Field((UserClass(),), min_length=1)
+    classes: tuple[UserClass, ...] = Field(default=(UserClass(),), min_length=1)
     origin: Literal["commit", "first_token"] = Field(
-        "commit", description="deadlines count from the arrival or from the first token"
+        default="commit", description="deadlines count from the arrival or from the first token"
     )
-    penalty: Literal["identity", "capped", "quadratic"] = Field("identity", description="f")
+    penalty: Literal["identity", "capped", "quadratic"] = Field(default="identity", description="f")
     penalty_cap: Positive = Field(
-        10.0, description="capped: seconds beyond which nothing more is lost"
+        default=10.0, description="capped: seconds beyond which nothing more is lost"
     )
-    scale_by_tokens: bool = Field(False, description="multiply f by the tokens delivered")
+    scale_by_tokens: bool = Field(default=False, description="multiply f by the tokens delivered")
     clamp: bool = Field(
-        True, description="idle latency is at least 0 (false: raw, may be negative)"
+        default=True, description="idle latency is at least 0 (false: raw, may be negative)"
     )
     reward: Literal["smooth_goodput", "goodput", "throughput", "qoe"] = Field(
-        "smooth_goodput", description="whose change is the reward of a step"
+        default="smooth_goodput", description="whose change is the reward of a step"
     )
-    ttft: Positive = Field(2.0, description="seconds, for the column `attainment_ttft_tbt`")
-    tbt: Positive = Field(0.2, description="seconds between tokens, same column")
-    tpot: Positive = Field(0.1, description="seconds per output token, `attainment_ttft_tpot`")
-    e2e: Positive = Field(60.0, description="seconds, for the column `attainment_e2e`")
+    ttft: Positive = Field(default=2.0, description="seconds, for the column `attainment_ttft_tbt`")
+    tbt: Positive = Field(default=0.2, description="seconds between tokens, same column")
+    tpot: Positive = Field(
+        default=0.1, description="seconds per output token, `attainment_ttft_tpot`"
+    )
+    e2e: Positive = Field(default=60.0, description="seconds, for the column `attainment_e2e`")
 
     @model_validator(mode="after")
     def _unique_names(self) -> "Slo":
@@ -273,9 +314,10 @@ class Slo(Model):
 class Episode(Model):
     """The window that is simulated."""
 
-    duration: Positive = Field(300.0, description="seconds: the horizon H")
+    duration: Positive = Field(default=300.0, description="seconds: the horizon H")
     warm_start: Seconds = Field(
-        0.0, description="seconds simulated under the default policy before the window starts"
+        default=0.0,
+        description="seconds simulated under the default policy before the window starts",
     )
 
 
@@ -283,14 +325,14 @@ class Policy(Model):
     """The policy that decides what the caller does not, and its parameters."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
-    name: str = Field("vllm", description="as in `sgym list policies`")
+    name: str = Field(default="vllm", description="as in `sgym list policies`")
 
 
 class Scenario(Model):
     """One simulation, complete. `name` and `description` are for tables."""
 
-    name: str = Field("unnamed", description="for tables and file names")
-    description: str = Field("", description="one sentence")
+    name: str = Field(default="unnamed", description="for tables and file names")
+    description: str = Field(default="", description="one sentence")
     cluster: Cluster = Cluster()
     engine: Engine = Engine()
     latency: Latency = Latency()

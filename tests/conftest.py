@@ -9,8 +9,8 @@ import pytest
 def pytest_configure(config: pytest.Config) -> None:
     """Draw without a screen, and compile once before several workers would do so at the same time.
 
-    Workers that fill numba's cache together compile everything twice, and can overwrite each other's
-    entries. The import of sgym waits until here so that coverage sees it.
+    Workers that fill numba's cache together compile everything twice, and can overwrite what the
+    other wrote. The import of sgym waits until here so that coverage sees it.
     """
     os.environ.setdefault("MPLBACKEND", "Agg")
     if config.getoption("dist", "no") == "no" or hasattr(config, "workerinput"):

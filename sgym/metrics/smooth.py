@@ -63,7 +63,7 @@ def penalty(latency: Floats, num_tokens: NDArray[np.int32], slo: Slo) -> Floats:
         cost = latency * latency
     else:
         cost = latency
-    return cost * num_tokens if slo.scale_by_tokens else cost
+    return cost * num_tokens.astype(np.float64) if slo.scale_by_tokens else cost
 
 
 def benefit(

@@ -62,8 +62,8 @@ def summarize(
     before = baseline
     seconds = window[1] - window[0]
     columns = request_columns(state.requests, slo, window, before)
-    gaps = state.cluster[0]["gaps"] - (before.gaps if before else 0)
-    columns |= time_between_tokens(GAP_MIDDLES, gaps)
+    counts = state.cluster[0]["gaps"] - (before.gaps if before else 0)
+    columns |= time_between_tokens(GAP_MIDDLES, counts.astype(np.float64))
     sums = _engine_sums(state, window[1])
     if before:
         sums = {name: sums[name] - before.engines[name] for name in sums}
@@ -209,7 +209,8 @@ def _engine_sums(state: layout.State, at: float) -> Columns:
 
 
 def _by_class(requests: np.ndarray, values: Floats, slo: Slo) -> Floats:
-    return np.bincount(requests["user_class"], values, minlength=len(slo.classes))
+    sums = np.bincount(requests["user_class"], values, minlength=len(slo.classes))
+    return sums.astype(np.float64)
 
 
 def _share(flags: np.ndarray) -> float:

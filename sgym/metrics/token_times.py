@@ -5,7 +5,7 @@ quantities incrementally.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -83,8 +83,9 @@ def _fill(row: np.void, times: np.ndarray, slo: Slo, at: float) -> None:
 
 
 def _deadlines(row: np.void, slo: Slo, count: int) -> np.ndarray:
-    """When the first `count` tokens are due, seconds: d_i = D0 + V*i from the arrival, or V*(i - 1)
-    from the first token, which is then never late itself.
+    """When the first `count` tokens are due, in seconds.
+
+    d_i = D0 + V*i from the arrival, or V*(i - 1) from the first token, itself never late then.
     """
     steps = row["token_time"] * np.arange(1, count + 1)
     if slo.origin == "commit":
@@ -137,7 +138,7 @@ def score_log(log: "pd.DataFrame", slo: Slo, horizon: float) -> dict[str, float]
     return request_columns(requests, slo, window) | time_between_tokens(gaps, np.ones(len(gaps)))
 
 
-def _class_indexes(groups: "pd.api.typing.DataFrameGroupBy", slo: Slo) -> list[int]:
+def _class_indexes(groups: "pd.api.typing.DataFrameGroupBy[Any, Any]", slo: Slo) -> list[int]:
     names = [user.name for user in slo.classes]
     given = list(groups["user_class"].first())
     unknown = sorted({str(name) for name in given if name not in names})

@@ -178,7 +178,7 @@ def after_batch(state, policy, clients, i):
 def choose_instance(state, policy):
     """Answer ROUTE by the built-in router."""
     cluster = state.cluster[0]
-    count = cluster["num_instances"]
+    count = int(cluster["num_instances"])
     if count == 1:
         return 0
     router = policy["router"]

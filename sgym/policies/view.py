@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from functools import cached_property
+from typing import cast
 
 import numpy as np
 
@@ -167,7 +168,8 @@ class InstanceView:
         return [self._request(index) for index in waiting_order(self._state, self.index)]
 
     def _request(self, index: int) -> RequestView:
-        return RequestView(index, self._state.requests[index], self.now)
+        record = cast(np.void, self._state.requests[index])
+        return RequestView(index, record, self.now)
 
 
 class ClusterView:
