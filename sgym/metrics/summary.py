@@ -15,7 +15,7 @@ from sgym.metrics import experience
 from sgym.metrics.smooth import Floats, benefit, has_arrived, idle_latency
 
 NAN = float("nan")
-GAP_MIDDLES = layout.GAP_MIN * layout.GAP_RATIO ** (np.arange(layout.GAP_BINS) + 0.5)
+GAP_MIDDLES: Floats = layout.GAP_MIN * layout.GAP_RATIO ** (np.arange(layout.GAP_BINS) + 0.5)
 """Geometric middles of the bins of CLUSTER.gaps, seconds."""
 
 Columns = dict[str, float]
@@ -62,8 +62,8 @@ def summarize(
     before = baseline
     seconds = window[1] - window[0]
     columns = request_columns(state.requests, slo, window, before)
-    counts = state.cluster[0]["gaps"] - (before.gaps if before else 0)
-    columns |= time_between_tokens(GAP_MIDDLES, counts.astype(np.float64))
+    gaps = state.cluster[0]["gaps"] - (before.gaps if before else 0)
+    columns |= time_between_tokens(GAP_MIDDLES, gaps)
     sums = _engine_sums(state, window[1])
     if before:
         sums = {name: sums[name] - before.engines[name] for name in sums}

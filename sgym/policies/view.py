@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from functools import cached_property
-from typing import cast
 
 import numpy as np
 
@@ -168,19 +167,15 @@ class InstanceView:
         return [self._request(index) for index in waiting_order(self._state, self.index)]
 
     def _request(self, index: int) -> RequestView:
-        record = cast(np.void, self._state.requests[index])
-        return RequestView(index, record, self.now)
+        return RequestView(index, self._state.requests[index], self.now)
 
 
 class ClusterView:
     """All instances at the moment a request is to be routed."""
 
     def __init__(self, state: State) -> None:
-        self.request = RequestView(
-            int(state.cluster[0]["request"]),
-            state.requests[state.cluster[0]["request"]],
-            float(state.cluster[0]["clock"]),
-        )
+        index, now = int(state.cluster[0]["request"]), float(state.cluster[0]["clock"])
+        self.request = RequestView(index, state.requests[index], now)
         self.instances = [InstanceView(state, index) for index in range(len(state.instances))]
 
 
