@@ -15,7 +15,7 @@ from sgym.metrics import experience
 from sgym.metrics.smooth import Floats, benefit, has_arrived, idle_latency
 
 NAN = float("nan")
-GAP_MIDDLES: Floats = layout.GAP_MIN * layout.GAP_RATIO ** (np.arange(layout.GAP_BINS) + 0.5)
+GAP_MIDDLES = layout.GAP_MIN * layout.GAP_RATIO ** (np.arange(layout.GAP_BINS, dtype=float) + 0.5)
 """Geometric middles of the bins of CLUSTER.gaps, seconds."""
 
 Columns = dict[str, float]
