@@ -14,7 +14,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,13 +35,13 @@ class RealScheduler:
 
     def __init__(self, python: Path, kept: Path) -> None:
         self.python = python
-        self.kept = kept / digest(HERE / name for name in ("drive.py", "cases.py", "steering.py"))
+        self.kept = kept
         self.kept.mkdir(parents=True, exist_ok=True)
         self.process: subprocess.Popen[str] | None = None
 
     def answer(self, group: str, case: dict[str, Any]) -> dict[str, Any]:
         """What the real scheduler decides in a case; from `out/` if it was asked before."""
-        file = self.kept / f"{group}-{case['seed']}.json.gz"
+        file = self.kept / f"{group}-{case['seed']}-{digest(case)}.json.gz"
         if not file.exists():
             answer = self.ask(case)
             part = file.with_suffix(".part")
@@ -76,9 +75,11 @@ class RealScheduler:
             self.process.communicate()
 
 
-def digest(files: Iterator[Path]) -> str:
-    """Names a folder of answers by the code that made them."""
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
+def digest(case: dict[str, Any]) -> str:
+    """Names an answer by all that decides it: the case and the code that drives the scheduler."""
+    files = ("drive.py", "steering.py") if "steer" in case else ("drive.py",)
+    code = b"".join((HERE / name).read_bytes() for name in files)
+    return hashlib.sha256(json.dumps(case).encode() + code).hexdigest()[:12]
 
 
 @dataclass

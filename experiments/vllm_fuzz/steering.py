@@ -49,15 +49,14 @@ def draw(
     usable = config["num_blocks"] - 1
     by_priority = config["scheduling_policy"] == "priority"
     preempt = [r for r in sorted(running) if rng.random() < use["preempt"]]
+    hold = 0.0 if by_priority and preempt else use["hold"]  # see the caveats in README.md
     return Steering(
         token_budget=rng.randint(1, budget) if rng.random() < use["token_budget"] else budget,
         active_cap=rng.randint(1, cap) if rng.random() < use["active_cap"] else cap,
         chunk_cap=rng.randint(1, budget) if rng.random() < use["chunk_cap"] else 0,
         reserve=rng.randint(0, usable // 4) if rng.random() < use["reserve"] else 0,
         hold_prefill=rng.random() < use["hold_prefill"],
-        waiting_score=scores(
-            rng, sorted(waiting + running), use["order"], use["hold"], by_priority
-        ),
+        waiting_score=scores(rng, sorted(waiting + running), use["order"], hold, by_priority),
         running_score=scores(rng, sorted(waiting + running), use["order"], 0.0, False),
         preempt=tuple(preempt),
     )
