@@ -8,6 +8,7 @@ from sb3_contrib import MaskablePPO
 from stable_baselines3 import PPO
 from stable_baselines3.common.env_util import make_vec_env
 
+pytestmark = pytest.mark.slow
 ARGUMENTS = {"scenario": TOY, "num_slots": 8}
 SHORT = {"n_steps": 256, "batch_size": 256, "n_epochs": 1, "device": "cpu", "seed": 0}
 

@@ -170,3 +170,22 @@ def test_every_decision_is_of_an_instance_with_a_choice(instances):
         assert record["num_running"] + record["num_waiting"] >= 2
         info = env.step(env.action_space.sample(mask=info["action_mask"]))[4]
     assert who == set(range(instances))
+
+
+def test_admission_is_never_due_where_all_sequences_run():
+    state, triggers = quiet(3)
+    triggers["kind"] = trigger.ADMISSION
+    assert trigger.is_due(state, triggers, 0)
+    state.engines["max_num_seqs"] = state.instances["num_running"]
+    assert not trigger.is_due(state, triggers, 0)
+
+
+def test_admission_counts_what_orca_would_reserve():
+    scenario = toy(policy__name="orca", engine__max_num_batched_tokens=256, workload__rate=50.0)
+    env = make(decision="admission", scenario=scenario)
+    env.reset(seed=0)
+    over = False
+    while not over:
+        busy = int(env._simulator.state.instances["num_running"][0])
+        assert busy == 0  # one longest sequence fills the memory
+        over = env.step(0)[3]
