@@ -325,7 +325,9 @@ class Policy(Model):
     """The policy that decides what the caller does not, and its parameters."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
-    name: str = Field(default="vllm", description="as in `sgym list policies`")
+    name: str = Field(
+        default="stock", description="as in `sgym list policies`; stock = `engine` as it stands"
+    )
 
 
 class Scenario(Model):

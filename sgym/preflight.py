@@ -37,7 +37,7 @@ class Unserved:
         )
 
 
-def unserved(scenario: Scenario, policy: str = "vllm") -> Unserved:
+def unserved(scenario: Scenario, policy: str = "stock") -> Unserved:
     """Count the requests of a scenario that an engine under this built-in policy cannot serve.
 
     Args:
@@ -65,7 +65,7 @@ def unserved(scenario: Scenario, policy: str = "vllm") -> Unserved:
     )
 
 
-def notes(scenario: Scenario, policies: Sequence[str] = ("vllm",)) -> list[str]:
+def notes(scenario: Scenario, policies: Sequence[str] = ("stock",)) -> list[str]:
     """Sentences on what a person should know before these policies run on a scenario.
 
     Args:
@@ -77,7 +77,7 @@ def notes(scenario: Scenario, policies: Sequence[str] = ("vllm",)) -> list[str]:
     """
     found: dict[str, list[str]] = {}
     for policy in policies:
-        engine_of = policy if policy in POLICIES else "vllm"
+        engine_of = policy if policy in POLICIES else scenario.policy.name
         for sentence in _about(scenario, engine_of):
             found.setdefault(sentence, []).append(policy)
     everywhere = len(policies)

@@ -200,7 +200,7 @@ def test_rates_are_rounded_to_what_a_person_can_type(rate, readable):
         ({"policies": []}, PolicyError, "policies must be a list of at least one"),
         ({"policies": "vllm"}, PolicyError, "policies must be a list"),
         ({"policies": ["vllm", "vllm"]}, PolicyError, "'vllm' is there twice"),
-        ({"policies": ["fastest"]}, PolicyError, "no policy 'fastest'; known: vllm"),
+        ({"policies": ["fastest"]}, PolicyError, "no policy 'fastest'; known: stock"),
         ({"seeds": 0}, ScenarioError, "seeds must be at least 1, got 0"),
         ({"seeds": [1, 1]}, ScenarioError, r"seeds must be different .* got \[1, 1\]"),
         ({"rates": [0.0]}, ScenarioError, "rates must be requests per second above 0"),

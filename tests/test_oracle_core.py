@@ -12,9 +12,6 @@ from sgym.core.layout import Phase
 from sgym.policies import Steering
 
 FORMERS = ["vllm_v1", "vllm_v0", "sarathi", "orca"]
-UNSTEERED = (
-    "slack-victim"  # leaves the scenario's engine as it is and steers only when asked to run
-)
 LOGS = ("tokens", "iterations", "batches")
 COUNTS = ("instance", "prefill_tokens", "decode_seqs", "kv_tokens")
 QUEUES = ("num_running", "num_waiting", "free_blocks")
@@ -55,7 +52,7 @@ def scenario(case: Case) -> dict[str, Any]:
             "clamp": metric.clamp,
         },
         "episode": {"duration": case.horizon},
-        "policy": {"name": UNSTEERED},
+        "policy": {"name": "stock"},
     }
 
 

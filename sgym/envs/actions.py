@@ -34,7 +34,7 @@ NUM_INDEX_KNOBS = 3
 
 def reservation_of(ordering: str) -> float:
     """The reservation that the built-in policy of an ordering has."""
-    entry = builtin("vllm" if ordering == "fcfs" else ordering)
+    entry = builtin("stock" if ordering == "fcfs" else ordering)
     return entry.parameters.get("reservation", 0.0)
 
 

@@ -42,6 +42,10 @@ ORDERS = {"reservation": 0.0, "expected_output": 256.0}
 """Every ordering policy can keep blocks free for what the running requests will still generate."""
 
 POLICIES: dict[str, Builtin] = {
+    "stock": Builtin(
+        "the engine that the scenario describes, as it is",
+        "project",
+    ),
     "vllm": Builtin(
         "vLLM's V1 engine: running requests first, then waiting ones first come first served",
         "vllm 0.33.0, v1/core/sched/scheduler.py",

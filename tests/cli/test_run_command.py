@@ -47,7 +47,7 @@ def test_classes_have_columns_of_their_own(sgym_command):
     ("options", "message"),
     [
         (("tinny",), "no scenario 'tinny'"),
-        (("tiny", "--policy", "fifo"), "no policy 'fifo'; known: vllm"),
+        (("tiny", "--policy", "fifo"), "no policy 'fifo'; known: stock"),
         (("tiny", "--policy", "nowhere:Mine"), "cannot load policy 'nowhere:Mine'"),
         (
             ("tiny", "--set", "engine.max_num_seqs=0"),

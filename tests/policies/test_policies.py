@@ -176,8 +176,17 @@ def test_a_policy_may_bring_settings_of_the_engine_for_itself_alone():
         sgym.Simulator(scenario({"name": "sarathi", "max_num_batched_tokens": 0}))
 
 
+def test_without_a_policy_the_engine_of_the_scenario_runs_as_it_stands():
+    requests = [request(0.1 * k, 30 + k, 5) for k in range(20)]
+    for former in ("sarathi", "orca", "vllm_v0"):
+        chosen = scenario(former=former, max_num_seqs=4)
+        found = sgym.simulate(chosen, arrivals=requests)
+        assert found.scenario.engine.former == former
+        assert found.policy == "stock"
+
+
 def test_a_misspelt_policy_or_parameter_is_named():
-    with pytest.raises(PolicyError, match="no policy 'vlm'; known: vllm"):
+    with pytest.raises(PolicyError, match="no policy 'vlm'; known: stock, vllm"):
         sgym.simulate(scenario(), "vlm")
     with pytest.raises(PolicyError, match="'spf' has no parameter 'ageing'; it has: aging"):
         policy_record("spf", "round_robin", {"ageing": 1})
