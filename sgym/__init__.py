@@ -3,8 +3,9 @@
 import gymnasium
 
 from sgym.comparison import Comparison, compare
-from sgym.config import Scenario, load_scenario
+from sgym.config import Scenario
 from sgym.errors import SgymError
+from sgym.loading import load_scenario
 from sgym.policies import HOLD, Policy, Steering
 from sgym.simulator import Decision, Result, Simulator, simulate
 

@@ -5,10 +5,11 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
-from sgym.config import Engine, Scenario, explain
+from sgym.config import Engine, Scenario
 from sgym.core import layout, metric
 from sgym.core.layout import Former, Penalty, RewardKind
 from sgym.errors import ScenarioError
+from sgym.loading import explain
 from sgym.policies.registry import builtin
 
 

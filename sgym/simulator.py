@@ -16,11 +16,12 @@ from sgym.assembly import (
     set_metric,
     with_engine_of,
 )
-from sgym.config import Engine, Scenario, load_scenario
+from sgym.config import Engine, Scenario
 from sgym.core import build, engine, metric
 from sgym.core import steer as core_steer
 from sgym.core.layout import DONE, LOG_FULL, ROUTE, SCHEDULE, State
 from sgym.errors import PolicyError, ScenarioError, SimulationError
+from sgym.loading import load_scenario
 from sgym.policies import kernels
 from sgym.policies.registry import Policy, load_policy, policy_record
 from sgym.policies.steering import Steering, set_knobs, steered_entries

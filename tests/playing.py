@@ -6,7 +6,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from sgym.config import load_scenario
+from sgym.loading import load_scenario
 
 TOY: dict[str, Any] = {
     "name": "toy",

@@ -13,7 +13,7 @@ import yaml
 
 from sgym import profiles
 from sgym.cli import app
-from sgym.config import builtin_scenarios
+from sgym.loading import builtin_scenarios
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -5,7 +5,7 @@ import yaml
 
 import sgym
 from sgym import profiles
-from sgym.config import builtin_scenarios
+from sgym.loading import builtin_scenarios
 from sgym.preflight import notes, unserved
 
 NAMES = tuple(builtin_scenarios())

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from sgym.config import Engine, Scenario, load_scenario
+from sgym.config import Engine, Scenario
 from sgym.core.layout import ARRIVAL
+from sgym.loading import load_scenario
 from sgym.profiles import load, profile_name
 from sgym.simulator import Simulator
 

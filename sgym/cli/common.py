@@ -13,8 +13,9 @@ import typer
 import yaml
 from rich.console import Console
 
-from sgym.config import Scenario, load_scenario
+from sgym.config import Scenario
 from sgym.errors import ScenarioError
+from sgym.loading import load_scenario
 from sgym.preflight import notes
 
 DEFAULT_SCENARIO = "llama8b-a100-azure"

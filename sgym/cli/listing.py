@@ -10,7 +10,7 @@ from rich.table import Table
 
 from sgym import profiles, workload
 from sgym.cli.common import console
-from sgym.config import PRESETS, builtin_scenarios
+from sgym.loading import PRESETS, builtin_scenarios
 from sgym.policies.registry import POLICIES, ROUTERS
 
 

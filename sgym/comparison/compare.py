@@ -11,8 +11,9 @@ from sgym.comparison.runner import Metrics, Progress, Runner
 from sgym.comparison.runs import Task
 from sgym.comparison.store import Store
 from sgym.comparison.table import summary_table
-from sgym.config import Scenario, load_scenario
+from sgym.config import Scenario
 from sgym.errors import PolicyError, ScenarioError
+from sgym.loading import load_scenario
 from sgym.policies.registry import Policy, load_policy
 from sgym.simulator import Source
 

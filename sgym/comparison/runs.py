@@ -7,8 +7,9 @@ import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from sgym.config import Scenario, load_scenario
+from sgym.config import Scenario
 from sgym.errors import PolicyError
+from sgym.loading import load_scenario
 from sgym.simulator import simulate
 
 

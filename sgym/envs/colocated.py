@@ -7,11 +7,12 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
-from sgym.config import Scenario, load_scenario
+from sgym.config import Scenario
 from sgym.core.layout import DONE, NONE, STEERED
 from sgym.envs import actions, features, frame, loop, observe
 from sgym.envs.desk import ACTIONS, IN_FORCE, SETTINGS, Desk
 from sgym.errors import PolicyError, ScenarioError, SgymError, SimulationError
+from sgym.loading import load_scenario
 from sgym.policies.registry import policy_record
 from sgym.policies.trigger import TRIGGERS, fresh_triggers
 from sgym.simulator import Simulator, Source

@@ -8,7 +8,7 @@ import yaml
 
 import sgym
 from sgym import profiles
-from sgym.config import builtin_scenarios
+from sgym.loading import builtin_scenarios
 from sgym.policies.registry import POLICIES, ROUTERS
 from sgym.workload import datasets, fetch, formats
 

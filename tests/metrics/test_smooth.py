@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sgym.config import PRESETS, Slo
+from sgym.config import Slo
+from sgym.loading import PRESETS
 from sgym.metrics import benefit, from_token_times, idle_latency, smooth_goodput
 
 HORIZON = 20.0

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from sgym import profiles
-from sgym.config import Engine, load_scenario
+from sgym.config import Engine
 from sgym.core import latency as core
 from sgym.core.layout import CLUSTER, INSTANCE, LATENCY
 from sgym.errors import ProfileError, ScenarioError
+from sgym.loading import load_scenario
 from sgym.profiles.profile import Curve, Surface
 
 

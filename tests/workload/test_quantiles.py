@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sgym.config import load_scenario
 from sgym.errors import ScenarioError, TraceError
+from sgym.loading import load_scenario
 from sgym.workload import datasets, fit, generate, load_dataset, read_trace, save_fit
 
 NAMES = tuple(datasets())

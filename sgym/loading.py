@@ -1,0 +1,153 @@
+"""Reading a scenario: by name, path or dict, with dotted overrides; a bad one is explained."""
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from sgym.config import Model, Scenario
+from sgym.errors import ScenarioError
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "paper_v2": {"classes": [{"token_time": 0.2, "alpha": 2.5}]},
+    "paper_v1": {"classes": [{"token_time": 0.05, "alpha": 2.5}], "origin": "first_token"},
+    "fast_reader": {"classes": [{"token_time": 1 / 30, "alpha": 2.5}]},
+    "chat": {"classes": [{"token_time": 0.1, "first_delay": 1.0, "alpha": 2.5}]},
+    "mixed": {
+        "classes": [
+            {"name": "reader", "share": 0.6, "token_time": 0.2, "alpha": 2.5},
+            {"name": "agent", "share": 0.3, "token_time": 1 / 30, "alpha": 2.5, "weight": 2.0},
+            {"name": "batch", "share": 0.1, "token_time": 0.5, "first_delay": 30.0, "alpha": 0.5},
+        ]
+    },
+}
+"""Metrics by name: `slo: paper_v2` in a scenario stands for this section."""
+
+
+def builtin_scenarios() -> dict[str, Path]:
+    """Scenarios that come with sgym: name -> file."""
+    here = Path(__file__).parent
+    for folder in (here / "envs_configs", here.parent / "envs_configs"):
+        if folder.is_dir():
+            return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    return {}
+
+
+def load_scenario(
+    source: "str | Path | Mapping[str, Any] | Scenario", overrides: Mapping[str, Any] | None = None
+) -> Scenario:
+    """Read and check a scenario.
+
+    Args:
+        source: name of a shipped scenario, path of a YAML file, a dict, or a Scenario.
+        overrides: dotted names to values, such as `{"workload.rate": 6.0}`.
+
+    Raises:
+        ScenarioError: unknown name, broken YAML, unknown key or bad value; says where and why.
+    """
+    if isinstance(source, Scenario):
+        data, label = source.model_dump(mode="json", exclude_unset=True), source.name
+    elif isinstance(source, Mapping):
+        data, label = dict(source), "scenario"
+    else:
+        data, label = _read(str(source))
+    for dotted, value in (overrides or {}).items():
+        data = _replace(data, dotted.split("."), value, dotted)
+    if isinstance(data.get("slo"), str):
+        data["slo"] = _preset(data["slo"])
+    try:
+        return Scenario.model_validate(data)
+    except ValidationError as error:
+        raise ScenarioError(explain(error, label)) from None
+
+
+def _read(source: str) -> tuple[dict[str, Any], str]:
+    known = builtin_scenarios()
+    path = known.get(source, Path(source))
+    if not path.is_file():
+        hint = difflib.get_close_matches(source, known, n=1)
+        raise ScenarioError(
+            f"no scenario {source!r}: neither a file nor one of {', '.join(known)}"
+            + (f". Did you mean {hint[0]!r}?" if hint else "")
+        )
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ScenarioError(f"{path.name} is not valid YAML: {error}") from None
+    if not isinstance(data, dict):
+        raise ScenarioError(
+            f"{path.name} must hold a mapping of sections, got {type(data).__name__}"
+        )
+    data.setdefault("name", path.stem)
+    return data, path.name
+
+
+def _preset(name: str) -> dict[str, Any]:
+    if name not in PRESETS:
+        raise ScenarioError(f"slo: no preset {name!r}; known: {', '.join(PRESETS)}")
+    return PRESETS[name]
+
+
+def _replace(data: Any, names: list[str], value: Any, dotted: str) -> Any:
+    """`data` with one nested value replaced, nothing shared with the original."""
+    head, rest = names[0], names[1:]
+    if isinstance(data, (list, tuple)):
+        if not head.isdigit() or int(head) >= len(data):
+            raise ScenarioError(f"override {dotted!r}: {head!r} is no index into {len(data)} items")
+        items = list(data)
+        items[int(head)] = _replace(items[int(head)], rest, value, dotted) if rest else value
+        return items
+    if isinstance(data, str) and data in PRESETS:
+        data = PRESETS[data]
+    if data is None:
+        data = {}
+    if not isinstance(data, Mapping):
+        raise ScenarioError(f"override {dotted!r}: {head!r} lies below a plain value, {data!r}")
+    result = dict(data)
+    result[head] = _replace(result.get(head), rest, value, dotted) if rest else value
+    return result
+
+
+def explain(error: ValidationError, label: str) -> str:
+    """One line per problem: where, which value, which rule, and the nearest known key."""
+    lines = []
+    for problem in error.errors():
+        where = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            known = _fields_at(problem["loc"][:-1])
+            near = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            lines.append(f"{where} is no known key; known: {', '.join(known)}.{hint}")
+        elif problem["type"] == "missing":
+            lines.append(f"{where} is required")
+        else:
+            rule = problem["msg"].removeprefix("Value error, ")
+            value = problem.get("input")
+            shown = "" if isinstance(value, (dict, Mapping, Model)) else f", got {value!r}"
+            lines.append(f"{where}: {rule}{shown}" if where else rule)
+    return f"{label}: " + "; ".join(lines)
+
+
+def _fields_at(location: tuple[int | str, ...]) -> list[str]:
+    model: Any = Scenario
+    for part in location:
+        if isinstance(part, int):
+            continue
+        field = model.model_fields.get(part)
+        if field is None:
+            return []
+        model = _model_in(field.annotation) or model
+    return list(model.model_fields)
+
+
+def _model_in(annotation: Any) -> Any:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for inner in getattr(annotation, "__args__", ()):
+        found = _model_in(inner)
+        if found is not None:
+            return found
+    return None
