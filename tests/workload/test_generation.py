@@ -152,7 +152,7 @@ def test_longer_episodes_begin_like_shorter_ones():
 
 def test_the_same_seed_gives_the_same_bytes_in_another_process():
     code = (
-        "import hashlib; from sgym.loading import load_scenario; from sgym.workload import generate;"
+        "import hashlib; from sgym import load_scenario; from sgym.workload import generate;"
         "s = load_scenario({'workload': {'rate': 9.0, 'arrivals': {'process': 'gamma', 'cv': 2.0},"
         "'prediction': {'kind': 'noisy'}}});"
         "print(hashlib.sha256(generate(s, 4).tobytes()).hexdigest())"
