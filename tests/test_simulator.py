@@ -158,6 +158,17 @@ def test_knobs_stay_in_force_until_the_next_steering():
         (Steering(waiting_score={0: float("nan")}), r"waiting_score\[0\] must be a finite"),
         (Steering(running_score={0: HOLD}), r"running_score\[0\] must be a finite"),
         (Steering(preempt=[10**6]), "names request 1000000, which has not arrived"),
+        (Steering(preempt=["0"]), "names request '0', which is no id"),
+        (Steering(reject=[True]), "names request True, which is no id"),
+        (Steering(waiting_score={0.5: 1.0}), "names request 0.5, which is no id"),
+        (Steering(preempt=0), "Steering.preempt must be a list of request ids, got 0"),
+        (Steering(waiting_score=[0]), r"waiting_score must be a dict of request id to score"),
+        (Steering(waiting_score={0: "high"}), r"waiting_score\[0\] must be .*, got 'high'"),
+        (Steering(waiting_score={0: 10**400}), r"waiting_score\[0\] must be a finite"),
+        (Steering(token_budget=float("nan")), "token_budget must be an integer .*, got nan"),
+        (Steering(reserve="1"), "reserve must be an integer from 0 to 2147483647, got '1'"),
+        (Steering(chunk_cap=None), "chunk_cap must be an integer .*, got None"),
+        (Steering(hold_prefill=2**31), "hold_prefill must be an integer from 0 to 1"),
         (3, "takes a Steering or None, got 3"),
     ],
 )
@@ -165,6 +176,14 @@ def test_a_wrong_steering_is_refused_with_field_value_and_rule(steering, message
     sim = sgym.Simulator(scenario())
     with pytest.raises(PolicyError, match=message):
         sim.step(steering)
+
+
+def test_a_refused_steering_changes_nothing():
+    sim = sgym.Simulator(scenario())
+    before = sim.state.instances.copy()
+    with pytest.raises(PolicyError, match="reserve"):
+        sim.step(Steering(token_budget=3, hold_prefill=True, reserve=-1))
+    assert np.array_equal(sim.state.instances, before)
 
 
 def test_a_steering_for_a_finished_request_is_refused():

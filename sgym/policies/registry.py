@@ -188,6 +188,10 @@ def load_policy(policy: "str | Policy | type") -> "str | Policy":
     made: Any = policy
     if isinstance(policy, str):
         module_name, _, attribute = policy.partition(":")
+        if not all(part.isidentifier() for part in module_name.split(".")):
+            raise PolicyError(
+                f"policy {policy!r} names no module: write it as module:Class, such as mine:Mine"
+            )
         try:
             made = getattr(importlib.import_module(module_name), attribute)
         except (ImportError, AttributeError) as error:

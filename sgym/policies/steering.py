@@ -1,8 +1,9 @@
 """The Steering: the one record that every scheduler fills in, compiled or learned or your own."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -46,25 +47,43 @@ def steered_entries(steering: Steering, requests: np.ndarray, instance: int) -> 
     """The part of a Steering that concerns single requests, STEERED (n,), checked.
 
     Raises:
-        PolicyError: names a request that is unknown, not here, or finished; or a score is NaN.
+        PolicyError: a part is of the wrong kind, names a request that is unknown, not here, or
+            finished, or a score is no number.
     """
-    named = list(
-        dict.fromkeys(
-            [*steering.reject, *steering.preempt, *steering.waiting_score, *steering.running_score]
-        )
-    )
+    reject, preempt = _ids(steering.reject, "reject"), _ids(steering.preempt, "preempt")
+    waiting = _scores(steering.waiting_score, "waiting_score")
+    running = _scores(steering.running_score, "running_score")
+    named = list(dict.fromkeys([*reject, *preempt, *waiting, *running]))
     entries = np.zeros(len(named), STEERED)
     for entry, index in zip(entries, named, strict=True):
         _check_request(index, requests, instance)
         entry["request"] = index
-        entry["waiting_score"] = _score(steering.waiting_score, index, "waiting_score")
-        entry["running_score"] = _score(steering.running_score, index, "running_score")
-        entry["preempt"] = index in steering.preempt
-        entry["reject"] = index in steering.reject
+        entry["waiting_score"] = _score(waiting, index, "waiting_score")
+        entry["running_score"] = _score(running, index, "running_score")
+        entry["preempt"] = index in preempt
+        entry["reject"] = index in reject
     return entries
 
 
-def _check_request(index: int, requests: np.ndarray, instance: int) -> None:
+def _ids(ids: Iterable[int], name: str) -> list[int]:
+    """The requests of `reject` or `preempt`; a generator is read once."""
+    if isinstance(ids, str) or not isinstance(ids, Iterable):
+        raise PolicyError(f"Steering.{name} must be a list of request ids, got {ids!r}")
+    return list(ids)
+
+
+def _scores(scores: Mapping[int, float], name: str) -> Mapping[int, float]:
+    if not isinstance(scores, Mapping):
+        raise PolicyError(f"Steering.{name} must be a dict of request id to score, got {scores!r}")
+    return scores
+
+
+def _check_request(index: Any, requests: np.ndarray, instance: int) -> None:
+    if isinstance(index, bool) or not isinstance(index, int | np.integer):
+        raise PolicyError(
+            f"the Steering names request {index!r}, which is no id: use `id` of view.waiting and "
+            "view.running, a whole number"
+        )
     if not 0 <= index < len(requests) or requests["phase"][index] == PENDING:
         raise PolicyError(f"the Steering names request {index!r}, which has not arrived")
     phase, where = requests["phase"][index], requests["instance"][index]
@@ -76,9 +95,14 @@ def _check_request(index: int, requests: np.ndarray, instance: int) -> None:
 
 
 def _score(scores: Mapping[int, float], index: int, name: str) -> float:
-    value = float(scores.get(index, 0.0))
+    given = scores.get(index, 0.0)
+    try:
+        value = float(given)
+    except (TypeError, ValueError, OverflowError):
+        value = math.nan
     if math.isnan(value) or value == math.inf or (value == HOLD and name == "running_score"):
-        raise PolicyError(f"Steering.{name}[{index}] must be a finite number, got {value}")
+        hold = ", or HOLD (-inf)" if name == "waiting_score" else ""
+        raise PolicyError(f"Steering.{name}[{index}] must be a finite number{hold}, got {given!r}")
     return value
 
 
@@ -91,14 +115,24 @@ def set_knobs(steering: Steering, instance: np.void, engine: np.void) -> None:
     most_tokens, most_seqs = int(engine["max_num_batched_tokens"]), int(engine["max_num_seqs"])
     budget = most_tokens if steering.token_budget is None else steering.token_budget
     cap = most_seqs if steering.active_cap is None else steering.active_cap
-    instance["token_budget"] = _knob("token_budget", budget, 1, most_tokens)
-    instance["active_cap"] = _knob("active_cap", cap, 1, most_seqs)
-    instance["chunk_cap"] = _knob("chunk_cap", steering.chunk_cap, 0, 2**31 - 1)
-    instance["reserve"] = _knob("reserve", steering.reserve, 0, 2**31 - 1)
-    instance["hold_prefill"] = int(steering.hold_prefill)
+    knobs = {  # all are checked before any is written
+        "token_budget": _knob("token_budget", budget, 1, most_tokens),
+        "active_cap": _knob("active_cap", cap, 1, most_seqs),
+        "chunk_cap": _knob("chunk_cap", steering.chunk_cap, 0, 2**31 - 1),
+        "reserve": _knob("reserve", steering.reserve, 0, 2**31 - 1),
+        "hold_prefill": _knob("hold_prefill", steering.hold_prefill, 0, 1),
+    }
+    for name, value in knobs.items():
+        instance[name] = value
 
 
-def _knob(name: str, value: int, low: int, high: int) -> int:
-    if int(value) != value or not low <= value <= high:
+def _knob(name: str, value: Any, low: int, high: int) -> int:
+    """A whole number in its range; also one that is written as a float, such as 64.0."""
+    try:
+        whole = int(value)
+        fine = whole == value and low <= whole <= high
+    except (TypeError, ValueError, OverflowError):
+        whole, fine = low, False
+    if not fine:
         raise PolicyError(f"Steering.{name} must be an integer from {low} to {high}, got {value!r}")
-    return int(value)
+    return whole

@@ -199,6 +199,9 @@ def test_a_misspelt_policy_or_parameter_is_named():
 def test_what_is_no_policy_is_refused_with_the_reason():
     with pytest.raises(PolicyError, match="cannot load policy 'nowhere:Policy'"):
         load_policy("nowhere:Policy")
+    for name in (":Policy", "..:Policy", "my module:Policy"):
+        with pytest.raises(PolicyError, match="names no module: write it as module:Class"):
+            load_policy(name)
     with pytest.raises(PolicyError, match="has no method schedule"):
         load_policy("math:pi")
     with pytest.raises(PolicyError, match="constructible without arguments"):
