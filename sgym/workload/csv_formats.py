@@ -76,6 +76,10 @@ def read_csv(path: Path, kind: str, header: str) -> Raw:
     for column, aliases in CSV[kind].items():
         source = next((name for name in aliases if name in names), None)
         if source is not None:
+            if names.count(source) > 1:
+                raise TraceError(
+                    f"{path.name} has {names.count(source)} columns {source!r}: keep one"
+                )
             frame[column] = table[source]
     return Raw(kind, frame[table.notna().any(axis=1)].reset_index(drop=True))
 

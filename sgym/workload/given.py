@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 REQUIRED = ("arrival", "prompt", "output")
+MAX_TENANT = 2**20 - 1  # policies keep a record for every number up to the largest
 OPTIONAL = {"predicted": np.nan, "priority": 0, "tenant": 0, "user_class": 0}  # column -> default
 
 
@@ -31,7 +32,13 @@ def from_table(table: "pd.DataFrame | np.ndarray | Sequence[Mapping[str, Any]]")
     """
     import pandas as pd
 
-    frame: Any = table if isinstance(table, pd.DataFrame) else pd.DataFrame(table)
+    try:
+        frame: Any = table if isinstance(table, pd.DataFrame) else pd.DataFrame(table)
+    except ValueError:
+        raise TraceError(
+            "arrivals must be a DataFrame, a structured array or a list of dicts, got "
+            f"{type(table).__name__} {table!r:.80}"
+        ) from None
     known = (*REQUIRED, *OPTIONAL)
     missing = [name for name in REQUIRED if name not in frame]
     if missing:
@@ -57,8 +64,9 @@ def _column(frame: Any, name: str) -> np.ndarray:
         wrong, rule = ~(blank | (values >= 1)), "at least 1 token, or NaN for none"
     else:
         lowest = {"prompt": 1, "output": 1, "priority": -(2**31)}.get(name, 0)
-        inside = (values >= lowest) & (values < 2**31) & (values == np.floor(values))
-        wrong, rule = ~inside, f"a whole number from {lowest} to {2**31 - 1}"
+        highest = MAX_TENANT if name == "tenant" else 2**31 - 1
+        inside = (values >= lowest) & (values <= highest) & (values == np.floor(values))
+        wrong, rule = ~inside, f"a whole number from {lowest} to {highest}"
     if wrong.any():
         row = int(np.argmax(wrong))
         raise TraceError(

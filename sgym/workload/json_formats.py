@@ -41,7 +41,7 @@ def _objects(text: str, name: str) -> list[tuple[int, Any]]:
             break
         try:
             value, position = decoder.raw_decode(text, start)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise TraceError(f"{name}: line {line} is no valid JSON: {error}") from None
         items.append((line, value))
         line += text.count("\n", start, position)
@@ -98,11 +98,11 @@ def _read_lines(path: Path, kind: str, items: list[tuple[int, Any]]) -> Raw:
 
 def _conversations(items: list[dict[str, Any]]) -> list[Any]:
     """The first chat of each request's conversation: follow-ups name their parent."""
-    roots: dict[Any, Any] = {}
+    roots: dict[str, Any] = {}
     for item in items:
         chat, parent = item.get("chat_id"), item.get("parent_chat_id", -1)
-        roots[chat] = chat if parent == -1 else roots.get(parent, parent)
-    return [roots[item.get("chat_id")] for item in items]
+        roots[str(chat)] = chat if parent == -1 else roots.get(str(parent), parent)
+    return [roots[str(item.get("chat_id"))] for item in items]
 
 
 def _read_vllm(path: Path, items: list[tuple[int, Any]]) -> Raw:

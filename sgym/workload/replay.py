@@ -42,8 +42,8 @@ class Replay:
         first, last = np.searchsorted(self.time, (begin, end))
         if first == last:
             raise TraceError(
-                f"workload.window {[begin, end]} holds no row of the trace, which lasts "
-                f"{self.length:.6g} s"
+                f"workload.window {list(workload.window or (begin, end))} holds no row of the "
+                f"trace, which lasts {self.length:.6g} s"
             )
         factor = workload.rate_scale
         if workload.rate is not None:

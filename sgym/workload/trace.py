@@ -8,12 +8,14 @@ import numpy as np
 
 from sgym.errors import TraceError
 from sgym.workload.formats import read_raw
+from sgym.workload.given import MAX_TENANT
 from sgym.workload.raw import EXTRA, Raw
 
 if TYPE_CHECKING:
     import pandas as pd
 
 MAX_TOKENS = 2**31 - 1
+MAX_STAMP = 1e19  # of any unit: nanoseconds since 1970 are 1.7e18
 PER_SECOND = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 FORMAT_UNITS = {"azure": "datetime", "mooncake": "ms"}  # all others: seconds, or dates
 STEP_QUANTILE = 0.05  # of the gaps between different stamps: robust against a few odd ones
@@ -126,8 +128,9 @@ def read_trace(
         ties=int(np.count_nonzero(np.diff(arrival) == 0)),
         duration=float(arrival[-1] - arrival[0]),
     )
-    columns = ["arrival", "prompt", "output", *(name for name in EXTRA if name in frame)]
-    return Trace(_extras(frame[columns], path.name), report, _step(arrival))
+    extras = [name for name in EXTRA if name in frame]
+    table = _extras(frame[["line", "arrival", "prompt", "output", *extras]], path.name)
+    return Trace(table.drop(columns="line"), report, _step(arrival))
 
 
 def _broken(frame: Any, wrong: Any, column: str, rule: str, name: str) -> None:
@@ -143,11 +146,17 @@ def _broken(frame: Any, wrong: Any, column: str, rule: str, name: str) -> None:
 
 
 def _numbers(values: Any) -> Any:
-    """Numbers, also those in strings; NaN for everything else."""
+    """Numbers, also those in strings; NaN for everything else, true and false included."""
     import pandas as pd
 
-    if values.dtype == object:
-        values = values.map(lambda value: value if isinstance(value, (int, float, str)) else None)
+    if values.dtype in (object, bool):
+        values = values.map(
+            lambda value: (
+                value
+                if isinstance(value, (int, float, str)) and not isinstance(value, bool)
+                else None
+            )
+        )
     return pd.to_numeric(values, errors="coerce")
 
 
@@ -175,8 +184,8 @@ def _seconds(raw: Raw, name: str, time_unit: str) -> str:
         _broken(frame, given & stamps.isna(), "arrival", "an ISO date and time", name)
         frame["arrival"] = (stamps - stamps.min()) / pd.Timedelta(seconds=1)
         return unit
-    finite = np.isfinite(numbers.astype(np.float64))
-    _broken(frame, given & ~finite, "arrival", f"a number ({unit})", name)
+    sane = numbers.astype(np.float64).abs() <= MAX_STAMP
+    _broken(frame, given & ~sane, "arrival", f"a number ({unit}) of at most {MAX_STAMP:g}", name)
     frame["arrival"] = (numbers - numbers.min()).astype(np.float64) / PER_SECOND[unit]
     return unit
 
@@ -214,8 +223,9 @@ def _extras(table: Any, name: str) -> Any:
     )
     if "priority" in table:
         values = _numbers(table["priority"])
-        if values.isna().any() or (values % 1 != 0).any():
-            raise TraceError(f"{name}: every priority must be a whole number")
+        inside = values.between(-MAX_TOKENS - 1, MAX_TOKENS)
+        wrong = ~inside | (values % 1 != 0)
+        _broken(table, wrong, "priority", "a whole number of 32 bits", name)
         table["priority"] = values.astype(np.int64)
     if "tenant" in table:
         table["tenant"] = _codes(table["tenant"])
@@ -227,10 +237,10 @@ def _extras(table: Any, name: str) -> Any:
 
 
 def _codes(values: Any) -> np.ndarray:
-    """Tenants as whole numbers from 0: themselves if they are that, else in order of appearance."""
+    """Tenants as whole numbers from 0: small ones as they are, others in order of appearance."""
     import pandas as pd
 
     numbers = _numbers(values)
-    if numbers.notna().all() and (numbers % 1 == 0).all() and numbers.between(0, MAX_TOKENS).all():
+    if numbers.between(0, MAX_TENANT).all() and (numbers % 1 == 0).all():
         return numbers.to_numpy(np.int64)
     return pd.factorize(values.astype(str))[0].astype(np.int64)

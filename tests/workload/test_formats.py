@@ -269,6 +269,11 @@ def test_dates_and_numbered_tenants_in_a_plain_csv(write):
     assert "priority" not in trace.table
 
 
+def test_large_tenants_are_numbered_in_order_of_appearance(write):
+    text = "prompt,output,tenant\n1,1,2000000000\n1,1,7\n1,1,2000000000\n"
+    assert list(read_trace(write(text)).table["tenant"]) == [0, 1, 0]
+
+
 @pytest.mark.parametrize(
     ("row", "message"),
     [
@@ -295,7 +300,12 @@ def test_a_broken_row_is_named_by_its_line(write, row, message):
         (mooncake(0) + "\n" + mooncake(1, input_length=[3]), r"line 2 has prompt \[3\]"),
         (mooncake(0) + "\n" + mooncake("later"), r"line 2 has arrival 'later'"),
         ('[{"conversations": []}, {"x": 1}]', r"item 2 has no list of conversations"),
-        ("prompt,output,priority\n1,1,high\n", r"priority must be a whole number"),
+        ("prompt,output,priority\n1,1,high\n", r"line 2 has priority 'high', must be a whole"),
+        ("prompt,output,priority\n1,1,0\n1,1,4000000000\n", r"line 3 has priority 4000000000"),
+        ("prompt,output,prompt\n1,1,2\n", r"has 2 columns 'prompt': keep one"),
+        ("prompt,output\nTrue,1\n", r"line 2 has prompt True, must be a whole number"),
+        ("[" * 100_000, r"line 1 is no valid JSON"),
+        ("arrival,prompt,output\n0,1,1\n1e300,1,1\n", r"line 3 has arrival 1e\+300, must be"),
         ("prompt,output,user_class\n1,1,a\n1,1,\n", r"user_class is blank"),
         ("prompt,output\n1,0\n0,1\n", r"nothing is left of 2 rows \(1 without prompt, 1 without"),
         ("prompt,output\n", r"nothing is left of 0 rows \(it has no rows\)"),

@@ -44,6 +44,7 @@ def test_a_frame_with_every_column_is_taken_as_it_is():
         ({"prompt": "many"}, r"has prompt 'many'"),
         ({"prompt": 2**31}, r"has prompt"),
         ({"tenant": -1}, r"has tenant"),
+        ({"tenant": 2**20}, r"has tenant .*1048576.*, must be a whole number from 0 to 1048575"),
         ({"user_class": -1}, r"has user_class"),
         ({"priority": 0.5}, r"has priority"),
         ({"predicted": 0.0}, r"has predicted .*0.0.*, must be at least 1 token"),
@@ -63,3 +64,5 @@ def test_a_missing_column_is_named():
         from_table([{"arrival": 0.0, "prompt": 1}])
     with pytest.raises(TraceError, match=r"lacks arrival, prompt, output; it has no columns"):
         from_table([])
+    with pytest.raises(TraceError, match=r"must be a DataFrame, .* list of dicts, got str 'mine'"):
+        from_table("mine")
