@@ -7,8 +7,11 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+LARGEST = 1e12  # of every number without a limit of its own: products stay finite
+SHORTEST_ITERATION = 1e-6  # seconds; below, time would hardly pass
+
+Seconds = Annotated[float, Field(ge=0, le=LARGEST, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, le=LARGEST, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
 Size = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Share = Annotated[float, Field(gt=0, le=1)]
@@ -91,6 +94,16 @@ class Linear(Model):
     decode_seq: Seconds = Field(default=0.0, description="seconds per decoding sequence")
     context_token: Seconds = Field(default=0.0, description="seconds per KV entry of the batch")
 
+    @model_validator(mode="after")
+    def _time_passes(self) -> "Linear":
+        shortest = self.iteration + min(self.prefill_token, self.decode_seq) + self.context_token
+        if shortest < SHORTEST_ITERATION:
+            raise ValueError(
+                f"an iteration of one token takes {shortest:g} s, must be at least "
+                f"{SHORTEST_ITERATION:g}: raise `iteration`"
+            )
+        return self
+
 
 class Latency(Model):
     """How long an iteration takes: a measured profile or a line."""
@@ -153,7 +166,9 @@ class Arrivals(Model):
     process: Literal["poisson", "gamma", "constant", "mmpp", "piecewise", "diurnal"] = Field(
         default="poisson", description="the arrival process"
     )
-    cv: Positive = Field(default=1.0, description="gamma: coefficient of variation of the gaps")
+    cv: Annotated[float, Field(ge=1e-3, le=1e3)] = Field(
+        default=1.0, description="gamma: coefficient of variation of the gaps"
+    )
     levels: tuple[Seconds, ...] = Field(
         default=(0.5, 2.0), description="mmpp and piecewise: rates relative to each other"
     )
@@ -191,6 +206,7 @@ class Prediction(Model):
     )
     buckets: tuple[Count, ...] = Field(
         default=(32, 128, 512, 2048),
+        min_length=1,
         description="bucket: upper bounds in tokens; the bound is predicted",
     )
 
@@ -204,7 +220,9 @@ class Workload(Model):
     )
     num_requests: Count | None = Field(default=None, description="at most that many requests")
     lengths: tuple[Lengths, ...] = Field(
-        default=(Lengths(dataset="sharegpt"),), description="components of the length distribution"
+        default=(Lengths(dataset="sharegpt"),),
+        min_length=1,
+        description="components of the length distribution",
     )
     arrivals: Arrivals = Arrivals()
     prediction: Prediction = Prediction()
@@ -261,11 +279,13 @@ class UserClass(Model):
     first_delay_per_prompt_token: Seconds = Field(
         default=0.0, description="seconds added to D0 per token"
     )
-    alpha: Annotated[float, Field(ge=0)] = Field(
+    alpha: Annotated[float, Field(ge=0, le=LARGEST)] = Field(
         default=2.5, description="tokens lost per second of idle latency"
     )
     weight: Positive = Field(default=1.0, description="worth of a token of this class")
-    priority: int = Field(default=0, description="engine priority of its requests, lower first")
+    priority: Annotated[int, Field(ge=-(2**31), le=2**31 - 1)] = Field(
+        default=0, description="engine priority of its requests, lower first"
+    )
 
 
 class Slo(Model):

@@ -26,6 +26,9 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 """Metrics by name: `slo: paper_v2` in a scenario stands for this section."""
 
+KINDS = {"model_type": "must be a section of keys and values", "tuple_type": "must be a list"}
+"""What to say of a value of the wrong kind, where pydantic speaks of Python."""
+
 
 def builtin_scenarios() -> dict[str, Path]:
     """Scenarios that come with sgym: name -> file."""
@@ -55,7 +58,7 @@ def load_scenario(
     else:
         data, label = _read(str(source))
     for dotted, value in (overrides or {}).items():
-        data = _replace(data, dotted.split("."), value, dotted)
+        data = _replace(data, str(dotted).split("."), value, str(dotted))
     if isinstance(data.get("slo"), str):
         data["slo"] = _preset(data["slo"])
     try:
@@ -74,15 +77,31 @@ def _read(source: str) -> tuple[dict[str, Any], str]:
             + (f". Did you mean {hint[0]!r}?" if hint else "")
         )
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = yaml.load(path.read_text(encoding="utf-8"), UniqueKeys)  # noqa: S506  (it is safe)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ScenarioError(f"{path.name} is not valid YAML: {error}") from None
+    except OSError as error:
+        raise ScenarioError(f"cannot read scenario {source!r}: {error.strerror}") from None
     if not isinstance(data, dict):
         raise ScenarioError(
             f"{path.name} must hold a mapping of sections, got {type(data).__name__}"
         )
     data.setdefault("name", path.stem)
     return data, path.name
+
+
+class UniqueKeys(yaml.SafeLoader):
+    """YAML in which a key that stands twice in a section is an error: one would be lost."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """A section; keys that come from a merge (`<<`) may be overridden."""
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        twice = [key for place, key in enumerate(keys) if key in keys[:place] and key != "<<"]
+        if twice:
+            raise yaml.constructor.ConstructorError(
+                problem=f"key {twice[0]!r} is there twice, keep one", problem_mark=node.start_mark
+            )
+        return super().construct_mapping(node, deep)
 
 
 def _preset(name: str) -> dict[str, Any]:
@@ -102,6 +121,8 @@ def _replace(data: Any, names: list[str], value: Any, dotted: str) -> Any:
         return items
     if isinstance(data, str) and data in PRESETS:
         data = PRESETS[data]
+    if data is None and head.isdigit():
+        return _replace(_default_items(dotted, len(names)), names, value, dotted)
     if data is None:
         data = {}
     if not isinstance(data, Mapping):
@@ -109,6 +130,24 @@ def _replace(data: Any, names: list[str], value: Any, dotted: str) -> Any:
     result = dict(data)
     result[head] = _replace(result.get(head), rest, value, dotted) if rest else value
     return result
+
+
+def _default_items(dotted: str, depth: int) -> list[Any]:
+    """The list that a scenario has if it says nothing, where an override indexes into it."""
+    model: Any = Scenario
+    found: Any = None
+    for name in dotted.split(".")[:-depth]:
+        field = model.model_fields.get(name) if model is not None else None
+        found = None if field is None else field.default
+        model = None if field is None else _model_in(field.annotation)
+    if not isinstance(found, tuple):
+        raise ScenarioError(f"override {dotted!r}: {dotted.split('.')[-depth]!r} is no known key")
+    items = [item.model_dump(mode="json") if isinstance(item, Model) else item for item in found]
+    return [_without_none(item) if isinstance(item, dict) else item for item in items]
+
+
+def _without_none(section: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in section.items() if value is not None}
 
 
 def explain(error: ValidationError, label: str) -> str:
@@ -125,6 +164,7 @@ def explain(error: ValidationError, label: str) -> str:
             lines.append(f"{where} is required")
         else:
             rule = problem["msg"].removeprefix("Value error, ")
+            rule = KINDS.get(problem["type"], rule)
             value = problem.get("input")
             shown = "" if isinstance(value, (dict, Mapping, Model)) else f", got {value!r}"
             lines.append(f"{where}: {rule}{shown}" if where else rule)

@@ -10,9 +10,12 @@ from collections.abc import Callable
 import numpy as np
 
 from sgym.config import Arrivals
+from sgym.errors import ScenarioError
 from sgym.workload.streams import Purpose, stream
 
 DIURNAL_POINTS = 512  # of the cumulative rate, per cycle
+MAX_ARRIVALS = 50_000_000  # in one episode; about 15 GB of simulated requests
+MAX_POINTS = 20_000_000  # of the cumulative rate
 
 Draw = Callable[[int], np.ndarray]
 
@@ -32,6 +35,13 @@ def arrival_times(
     Returns:
         float64 (n,), seconds, sorted, each in [0, duration).
     """
+    expected_count = rate * duration if limit is None else min(rate * duration, limit)
+    if expected_count > MAX_ARRIVALS:
+        raise ScenarioError(
+            f"workload.rate {rate:g} over {duration:g} s gives {expected_count:.3g} requests, must "
+            f"be at most {MAX_ARRIVALS}: lower workload.rate, workload.num_requests or "
+            "episode.duration"
+        )
     if arrivals.process == "constant":
         count = _at_most(int(np.ceil(rate * duration)), limit)
         times = np.arange(count) / rate
@@ -78,6 +88,16 @@ def _marks(draw: Draw, total: float, limit: int | None) -> np.ndarray:
     return marks[marks < total][:limit]
 
 
+def _points(count: float, name: str, each: int = 1) -> int:
+    """`count`, rounded up; a ScenarioError if an array of so many (times `each`) is too large."""
+    if count * each > MAX_POINTS:
+        raise ScenarioError(
+            f"workload.arrivals.{name} is too short for the episode: it changes {count:.3g} times, "
+            f"must be at most {MAX_POINTS // each}"
+        )
+    return int(np.ceil(count))
+
+
 def _cumulative(
     arrivals: Arrivals, rate: float, duration: float, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -87,7 +107,7 @@ def _cumulative(
     if arrivals.process == "mmpp":
         levels, dwells = _markov_levels(arrivals, duration, seed)
     elif arrivals.process == "piecewise":
-        cycles = int(np.ceil(duration / sum(arrivals.durations)))
+        cycles = _points(duration / sum(arrivals.durations), "durations", len(arrivals.levels))
         levels = np.tile(arrivals.levels, cycles)
         dwells = np.tile(arrivals.durations, cycles)
     else:
@@ -111,7 +131,7 @@ def _markov_levels(arrivals: Arrivals, duration: float, seed: int) -> tuple[np.n
     mean = np.asarray(arrivals.durations)
     num = len(mean)
     state = int(choice.choice(num, p=mean / mean.sum()))
-    batch = int(2.0 * duration / mean.min()) + 16
+    batch = _points(2.0 * duration / mean.min(), "durations") + 16
     states: list[np.ndarray] = []
     dwells: list[np.ndarray] = []
     covered = 0.0
@@ -126,7 +146,7 @@ def _markov_levels(arrivals: Arrivals, duration: float, seed: int) -> tuple[np.n
 
 def _diurnal(arrivals: Arrivals, rate: float, duration: float) -> tuple[np.ndarray, np.ndarray]:
     """Rate * (1 + amplitude * sin(2 pi (t + phase) / period)), integrated."""
-    points = int(np.ceil(DIURNAL_POINTS * duration / arrivals.period)) + DIURNAL_POINTS
+    points = _points(DIURNAL_POINTS * duration / arrivals.period, "period") + DIURNAL_POINTS
     clock = np.linspace(0.0, duration, points)
     omega = 2.0 * np.pi / arrivals.period
     start = omega * arrivals.phase
