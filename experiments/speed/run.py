@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import gymnasium as gym
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from rich.console import Console
@@ -30,6 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
 import oracle  # the slow, obvious simulator that the tests compare the fast one with
 
 HERE = Path(__file__).parent
+TARGETS = ((16, 1e6), (128, 2e5))  # mean batch, iterations per CPU-second
 PROFILE = {"profile": "llama-3.1-8b_a100-80gb_tp1"}
 
 
@@ -87,7 +89,7 @@ def batch_rows(repeats: int, count: int) -> list[dict]:
         ("measured tables", PROFILE),
         ("a line", {"linear": {"iteration": 0.0125}}),
     ):
-        for rate in (1.5, 5.0, 18.0, 31.0):
+        for rate in (1.5, 6.2, 18.0, 24.0):
             runs = [simulated(count, rate, seed, latency=latency) for seed in range(repeats)]
             rows.append(row(f"iterations, {name}", runs, "iterations_per_cpu_s"))
     return rows
@@ -192,10 +194,30 @@ def start_up_rows() -> list[dict]:
     return rows
 
 
+def draw(table: pd.DataFrame, path: Path) -> None:
+    """Iterations per CPU-second over the batch beside the targets; cost over number and queue."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
+    for name, part in table[table["unit"] == "iterations_per_cpu_s"].groupby("benchmark"):
+        part = part.sort_values("mean_batch")
+        spread = [part["mean"] - part["low"], part["high"] - part["mean"]]
+        left.errorbar(part["mean_batch"], part["mean"], spread, marker="o", label=name)
+    left.plot(*zip(*TARGETS, strict=True), "k_", markersize=18, label="targets")
+    left.set(xscale="log", yscale="log", xlabel="mean batch (requests)")
+    left.set_title("engine iterations per CPU-second")
+    left.legend(fontsize=8)
+    for name, part in table[table["unit"] == "us_per_request"].groupby("benchmark"):
+        spread = [part["mean"] - part["low"], part["high"] - part["mean"]]
+        right.errorbar(part["requests"], part["mean"], spread, marker="o", label=name)
+    right.set(xscale="log", ylim=(0, None), xlabel="requests")
+    right.set_title("CPU microseconds per request")
+    right.legend(fontsize=8)
+    figure.savefig(path, dpi=120)
+
+
 def main() -> None:
     """Run all benchmarks, print the table and write it."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=HERE / "results")
+    parser.add_argument("--out", type=Path, default=HERE)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument(
         "--quick", action="store_true", help="small sizes: only checks that it runs"
@@ -218,6 +240,7 @@ def main() -> None:
     temporary = chosen.out / "speed.csv.part"
     table.to_csv(temporary, index=False)
     temporary.replace(chosen.out / "speed.csv")
+    draw(table, chosen.out / "speed.png")
     Console(width=160).print(table.to_string(index=False, float_format=lambda x: f"{x:,.4g}"))
     oracle_rate = table.loc[table["benchmark"].str.contains("oracle"), "mean"].iloc[0]
     core = table[table["benchmark"] == "iterations, measured tables"]
