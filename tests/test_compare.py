@@ -14,7 +14,7 @@ from sgym.comparison.runner import Runner
 from sgym.comparison.runs import Task
 from sgym.comparison.store import FILE, Store
 from sgym.comparison.table import BANDS, MEANS, summary_table
-from sgym.errors import PolicyError, ScenarioError
+from sgym.errors import PolicyError, ScenarioError, SgymError
 
 SHORT = {"episode.duration": 4.0}
 
@@ -92,6 +92,27 @@ def test_a_line_that_a_crash_cut_short_is_simulated_again(tmp_path):
     assert steps == [7, 8]
     pd.testing.assert_frame_equal(result.table, expected.table, check_exact=True)
     assert all(json.loads(line)["key"] for line in file.read_text().splitlines())
+
+
+def test_lines_that_hold_no_run_are_cut_out_of_the_kept_file(tmp_path):
+    expected = compared(out=tmp_path)
+    file = tmp_path / FILE
+    first, *others = file.read_bytes().splitlines(keepends=True)
+    broken = json.loads(first) | {"metrics": {"smooth_goodput": "high"}}
+    odd = ["no json", "[]", "5", "null", '{"key": "a", "metrics": 5}', json.dumps(broken)]
+    file.write_bytes(b"\xff\xfe\n" + "\n".join(odd).encode() + b"\n" + b"".join(others))
+    result = compared(out=tmp_path)
+    pd.testing.assert_frame_equal(result.table, expected.table, check_exact=True)
+    assert len(file.read_text().splitlines()) == 1 + len(others)
+
+
+def test_a_folder_that_cannot_be_written_is_named_before_the_work(tmp_path):
+    (tmp_path / "taken").write_text("a file")
+    with pytest.raises(SgymError, match=r"cannot make the folder .*taken.*: choose another one"):
+        compared(out=tmp_path / "taken")
+    (tmp_path / FILE).mkdir()
+    with pytest.raises(SgymError, match="is a folder, but finished runs are kept in a file"):
+        compared(out=tmp_path)
 
 
 def test_another_scenario_does_not_reuse_what_an_earlier_one_left(tmp_path):

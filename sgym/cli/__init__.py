@@ -1,5 +1,7 @@
 """The `sgym` command. Each command is a module of its own; errors of sgym become one message."""
 
+import io
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -18,7 +20,10 @@ class ReadableErrors(TyperGroup):
     """Print an error that was written for people as it is; let all others keep their traceback."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command."""
+        """Run the command; a character that the terminal cannot show becomes a question mark."""
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="replace")
         try:
             return super().invoke(ctx)
         except SgymError as error:

@@ -1,6 +1,7 @@
 """`sgym compare`: which scheduler serves this load best, and why."""
 
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -69,13 +70,14 @@ def compare(
     wanted = list(labelled(names(policies)))
     given = None if rates is None else numbers(rates, "--rates")
     screen.print(f"[bold]{loaded.name}[/]: {_setting(loaded)}")
+    workers = cores() if jobs is None else jobs
     known = notes(loaded, wanted)
     for note in known:
         say_note(screen, note)
-    folder = out or RESULTS / loaded.name
+    folder = out or RESULTS / folder_name(loaded.name)
     try:
         with warnings_as_notes(screen, known):
-            result = _compare(screen, loaded, wanted, given, seeds, jobs or cores(), folder)
+            result = _compare(screen, loaded, wanted, given, seeds, workers, folder)
             written = result.save(folder)
     except KeyboardInterrupt:
         screen.print(
@@ -84,6 +86,11 @@ def compare(
         raise typer.Exit(INTERRUPTED) from None
     print_table(screen, result)
     screen.print(f"Written: {', '.join(str(path) for path in written)}", soft_wrap=True)
+
+
+def folder_name(scenario: str) -> str:
+    """A scenario's name as that of one folder, wherever the name would lead as a path."""
+    return re.sub(r"[/\\\0]+", "_", scenario).strip(". ") or "unnamed"
 
 
 def cores() -> int:

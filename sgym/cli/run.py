@@ -23,6 +23,7 @@ from sgym.cli.common import (
     say_note,
     warnings_as_notes,
 )
+from sgym.comparison.store import make_folder
 from sgym.errors import PolicyError
 from sgym.policies.registry import load_policy
 from sgym.preflight import notes
@@ -71,6 +72,8 @@ def run(
     loaded = load(scenario, settings, trace, duration)
     name = policy or loaded.policy.name
     load_policy(name)
+    if out is not None:
+        make_folder(out)  # before the work, not after it
     known = notes(loaded, [name])
     for note in known:
         say_note(screen, note)
@@ -115,7 +118,7 @@ def short(value: float) -> str:
 
 def save(result: Result, policy: str, folder: Path) -> list[Path]:
     """Write requests.parquet and summary.json, each in one piece."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     parquet, summary = folder / "requests.parquet", folder / "summary.json"
     draft = folder / ".requests.tmp"
     result.requests.to_parquet(draft, index=False)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sgym.comparison.knee import Knee, find_knee
 from sgym.comparison.runner import Metrics, Progress, Runner
 from sgym.comparison.runs import Task
-from sgym.comparison.store import Store
+from sgym.comparison.store import Store, make_folder
 from sgym.comparison.table import summary_table
 from sgym.config import Scenario
 from sgym.errors import PolicyError, ScenarioError
@@ -67,8 +67,7 @@ class Comparison:
 
     def save(self, folder: str | Path) -> list[Path]:
         """Write runs.csv (a row per run), table.csv and figure.png, each in one piece."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = make_folder(Path(folder))
         written = []
         for name, frame in (("runs.csv", self.rows), ("table.csv", self.table)):
             draft = folder / f".{name}.tmp"

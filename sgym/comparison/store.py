@@ -17,6 +17,7 @@ import numpy as np
 
 from sgym.comparison.runs import Finished, Task, at_rate
 from sgym.config import Scenario
+from sgym.errors import SgymError
 from sgym.workload import resolve_trace
 
 FILE = "finished.jsonl"
@@ -39,8 +40,7 @@ class Store:
         self._sources: dict[str, str] = {}
         self._rows: dict[str, dict[str, float]] = {}
         if self._path is not None:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._rows = _read(self._path)
+            self._rows = _read(make_folder(self._path.parent) / FILE)
 
     def find(self, task: Task) -> dict[str, float] | None:
         """The metrics of a run that finished earlier."""
@@ -79,7 +79,9 @@ class Store:
 
 
 def _read(path: Path) -> dict[str, dict[str, float]]:
-    """Complete lines of the file; a broken last one is cut off."""
+    """Complete lines of the file; broken ones are cut out."""
+    if path.is_dir():
+        raise SgymError(f"{path} is a folder, but finished runs are kept in a file of that name")
     if not path.is_file():
         return {}
     rows: dict[str, dict[str, float]] = {}
@@ -88,8 +90,8 @@ def _read(path: Path) -> dict[str, dict[str, float]]:
     for line in lines:
         try:
             row: Any = json.loads(line)
-            rows[row["key"]] = row["metrics"]
-        except (ValueError, KeyError, TypeError):
+            rows[row["key"]] = {name: _number(value) for name, value in row["metrics"].items()}
+        except (ValueError, KeyError, TypeError, AttributeError):
             continue
         good.append(line if line.endswith(b"\n") else line + b"\n")
     if good != lines:
@@ -97,6 +99,33 @@ def _read(path: Path) -> dict[str, dict[str, float]]:
         draft.write_bytes(b"".join(good))
         os.replace(draft, path)
     return rows
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"a metric must be a number, got {value!r}")
+    return value
+
+
+def make_folder(folder: Path) -> Path:
+    """Make a folder for results, unless it is there.
+
+    Raises:
+        SgymError: nothing can be written there.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SgymError(
+            f"cannot make the folder {str(folder)!r} for the results ({error.strerror}): "
+            "choose another one"
+        ) from None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise SgymError(
+            f"cannot write results into the folder {str(folder)!r} (permission denied): "
+            "choose another one"
+        )
+    return folder
 
 
 def _basis(scenario: Scenario) -> str:

@@ -65,14 +65,14 @@ def steered_entries(steering: Steering, requests: np.ndarray, instance: int) -> 
     return entries
 
 
-def _ids(ids: Iterable[int], name: str) -> list[int]:
+def _ids(ids: Any, name: str) -> list[int]:
     """The requests of `reject` or `preempt`; a generator is read once."""
     if isinstance(ids, str) or not isinstance(ids, Iterable):
         raise PolicyError(f"Steering.{name} must be a list of request ids, got {ids!r}")
     return list(ids)
 
 
-def _scores(scores: Mapping[int, float], name: str) -> Mapping[int, float]:
+def _scores(scores: Any, name: str) -> Mapping[int, float]:
     if not isinstance(scores, Mapping):
         raise PolicyError(f"Steering.{name} must be a dict of request id to score, got {scores!r}")
     return scores

@@ -3,9 +3,10 @@
 import sys
 
 import pandas as pd
+import pytest
 
 from sgym.cli.common import PIPE_WIDTH
-from sgym.cli.compare import verdict
+from sgym.cli.compare import folder_name, verdict
 from sgym.comparison import knee
 from sgym.comparison.store import FILE
 
@@ -133,3 +134,17 @@ def test_the_verdict_says_whether_a_difference_may_be_chance_and_what_goes_with_
     sure = verdict(pd.DataFrame([base, best | {"significant": True}]), 5.0, "vllm")
     assert "chance" not in sure
     assert verdict(pd.DataFrame([base]), 5.0, "vllm").endswith("vllm[/] earns most.")
+
+
+@pytest.mark.parametrize(
+    ("name", "folder"),
+    [("tiny", "tiny"), ("../../elsewhere", "_.._elsewhere"), ("/etc", "_etc"), ("..", "unnamed")],
+)
+def test_the_name_of_a_scenario_never_leads_out_of_the_folder_of_results(name, folder):
+    assert folder_name(name) == folder
+
+
+def test_no_processes_at_all_are_refused(sgym_command):
+    result = sgym_command("compare", "tiny", "--rates", 6, "--jobs", 0)
+    assert result.exit_code == 2
+    assert "jobs must be at least 1, got 0" in result.output

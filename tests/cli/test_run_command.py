@@ -1,6 +1,9 @@
 """`sgym run`."""
 
 import json
+import os
+import subprocess
+import sys
 
 import pandas as pd
 import pytest
@@ -67,3 +70,21 @@ def test_a_mistake_is_one_message_with_field_value_and_rule(sgym_command, option
     assert "Error:" in result.output
     assert "Traceback" not in result.output
     assert message in " ".join(result.output.split())
+
+
+def test_a_folder_that_cannot_be_made_is_one_message_before_the_run(sgym_command, tmp_path):
+    (tmp_path / "taken").write_text("a file")
+    result = sgym_command("run", "tiny", *SHORT, "--out", "taken")
+    assert result.exit_code == 2
+    assert "cannot make the folder 'taken' for the results (File exists)" in result.output
+    assert "smooth_goodput" not in result.output
+
+
+def test_a_terminal_without_unicode_shows_question_marks(tmp_path):
+    (tmp_path / "snow.yaml").write_text("name: \u2603\nworkload: {rate: 4}\n", encoding="utf-8")
+    found = os.pathsep.join(path for path in sys.path if path)
+    ascii_only = os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONPATH": found}
+    command = [sys.executable, "-c", "from sgym.cli import app; app()", "check", "snow.yaml"]
+    done = subprocess.run(command, cwd=tmp_path, env=ascii_only, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("name: ?")
