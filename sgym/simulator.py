@@ -81,11 +81,22 @@ class Simulator:
         self._policy = policy_record(name, loaded.cluster.router, parameters)
         self._latency, blocks = profiles.for_scenario(self.scenario)
         self._engines = engine_records(self.scenario, blocks)
-        self._arrivals = None if arrivals is None else workload.from_table(arrivals)
+        self._arrivals = None if arrivals is None else self._own_arrivals(arrivals)
         self._log, self._track = tuple(log), track
         self.seed = seed
         self.state: State
         self.reset(seed)
+
+    def _own_arrivals(self, arrivals: Any) -> np.ndarray:
+        requests = workload.from_table(arrivals)
+        classes = self.scenario.slo.classes
+        highest = int(requests["user_class"].max(initial=0))
+        if highest >= len(classes):
+            raise ScenarioError(
+                f"the table of requests has user_class {highest}, but slo.classes has "
+                f"{len(classes)} classes: use indexes from 0 to {len(classes) - 1}, or add one"
+            )
+        return requests
 
     @property
     def now(self) -> float:

@@ -194,6 +194,17 @@ def test_a_steering_for_a_finished_request_is_refused():
         sim.step(Steering(waiting_score={0: 1.0}))
 
 
+def test_a_table_of_requests_names_only_classes_that_there_are():
+    row = {"arrival": 0.0, "prompt": 4, "output": 2, "user_class": 1}
+    with pytest.raises(ScenarioError, match=r"has user_class 1, but slo.classes has 1 classes"):
+        sgym.simulate(scenario(), arrivals=[row])
+
+
+def test_a_seed_is_a_whole_number():
+    with pytest.raises(ScenarioError, match=r"at least 0, got 1.5"):
+        sgym.simulate(scenario(), seed=1.5)
+
+
 def test_stepping_past_the_end_is_an_error():
     sim = sgym.Simulator(scenario())
     sim.run()

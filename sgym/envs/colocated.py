@@ -213,6 +213,8 @@ class ColocatedEnv(gym.Env[Observation, Any]):
         _one_of("base", base, actions.ORDERINGS)
         _one_of("render_mode", render_mode, (None, *self.metadata["render_modes"]))
         _at_least("num_slots", num_slots, 2)
+        if num_slots != int(num_slots):
+            raise ScenarioError(f"num_slots must be a whole number, got {num_slots!r}")
         _at_least("interval", interval, 0)
         _at_least("expected_output", expected_output, 0)
         self.render_mode = render_mode
@@ -272,8 +274,8 @@ class ColocatedEnv(gym.Env[Observation, Any]):
         """
         super().reset(seed=seed)
         drawn = int(self.np_random.integers(2**31))
-        chosen = (options or {}).get("workload_seed", drawn)
-        self._simulator.reset(int(chosen))
+        chosen = (options or {}).get("workload_seed")
+        self._simulator.reset(drawn if chosen is None else chosen)
         self._desk = self._fresh_desk()
         self._over = False
         observation = self._empty()
@@ -346,9 +348,10 @@ class ColocatedEnv(gym.Env[Observation, Any]):
             np.clip(taken, -1.0, 1.0, out=taken)
             fine = not np.isnan(taken).any()
         elif isinstance(space, spaces.Discrete):
-            fine = 0 <= taken[0] < space.n
+            fine = 0 <= taken[0] < space.n and taken[0] % 1 == 0
         else:
-            fine = bool(((taken >= 0) & (taken < space.nvec)).all())  # type: ignore[attr-defined]
+            inside = (taken >= 0) & (taken < space.nvec)  # type: ignore[attr-defined]
+            fine = bool((inside & (taken % 1 == 0)).all())
         if not fine:
             raise self._no_action(action)
 
@@ -411,7 +414,8 @@ def _one_of(name: str, value: Any, allowed: Sequence[Any]) -> None:
 
 
 def _at_least(name: str, value: float, least: float) -> None:
-    if isinstance(value, bool) or not value >= least:
+    wrong_kind = isinstance(value, bool) or not isinstance(value, int | float | np.number)
+    if wrong_kind or not least <= value < np.inf:
         raise ScenarioError(f"{name} must be at least {least}, got {value!r}")
 
 

@@ -27,6 +27,6 @@ class Purpose(IntEnum):
 
 def stream(seed: int, purpose: Purpose) -> np.random.Generator:
     """The generator of one purpose under one seed."""
-    if seed < 0:
-        raise ScenarioError(f"seed must be at least 0, got {seed}")
+    if not isinstance(seed, int | np.integer) or seed < 0:
+        raise ScenarioError(f"seed must be a whole number of at least 0, got {seed!r}")
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(purpose,))))

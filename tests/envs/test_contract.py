@@ -158,6 +158,8 @@ def test_nothing_can_be_done_outside_of_an_episode():
     [
         ("knobs", 45),
         ("knobs", -1),
+        ("knobs", 1.5),
+        ("slots", np.full(9, 0.5)),
         ("knobs", "spf"),
         ("slots", np.full(9, 5)),
         ("slots", np.zeros(8)),
@@ -179,6 +181,9 @@ def test_what_is_no_action_is_refused(action, wrong):
         ({"length_hint": "exact"}, "length_hint must be one of none, noisy"),
         ({"base": "sjf"}, "base must be one of fcfs"),
         ({"num_slots": 1}, "num_slots must be at least 2, got 1"),
+        ({"num_slots": "8"}, "num_slots must be at least 2, got '8'"),
+        ({"num_slots": 8.5}, "num_slots must be a whole number, got 8.5"),
+        ({"expected_output": float("inf")}, "expected_output must be at least 0, got inf"),
         ({"interval": -1.0}, "interval must be at least 0"),
         ({"extra_features": ["true_output"]}, "no optional feature; these are: time_left"),
         ({"overrides": {"workload.rte": 1}}, "Did you mean 'rate'"),
@@ -187,6 +192,12 @@ def test_what_is_no_action_is_refused(action, wrong):
 def test_a_bad_argument_is_explained(arguments, message):
     with pytest.raises(ScenarioError, match=message):
         sgym.envs.ColocatedEnv(TOY, **arguments)
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, "1"])
+def test_a_workload_seed_is_a_whole_number(seed):
+    with pytest.raises(ScenarioError, match=f"seed must be a whole number .*, got {seed!r}"):
+        make().reset(options={"workload_seed": seed})
 
 
 def test_its_page_of_documentation_lists_every_feature_and_argument():

@@ -170,7 +170,7 @@ def test_the_same_seed_gives_the_same_bytes_in_another_process():
 
 
 def test_a_negative_seed_is_refused():
-    with pytest.raises(ScenarioError, match="seed must be at least 0, got -1"):
+    with pytest.raises(ScenarioError, match="seed must be a whole number of at least 0, got -1"):
         generate(scenario(rate=1.0), -1)
 
 
