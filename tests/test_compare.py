@@ -2,6 +2,10 @@
 
 import json
 import math
+import os
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pandas as pd
@@ -113,6 +117,27 @@ def test_a_folder_that_cannot_be_written_is_named_before_the_work(tmp_path):
     (tmp_path / FILE).mkdir()
     with pytest.raises(SgymError, match="is a folder, but finished runs are kept in a file"):
         compared(out=tmp_path)
+
+
+def test_the_processes_of_a_killed_comparison_end_with_it(tmp_path):
+    script = tmp_path / "long.py"
+    script.write_text(
+        "import sgym\n"
+        "if __name__ == '__main__':\n"
+        "    short = {'episode.duration': 3.0}\n"
+        "    sgym.compare('tiny', ['vllm'], [6.0], seeds=10**4, jobs=2, overrides=short, "
+        "out='kept')\n"
+    )
+    found = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    with subprocess.Popen(
+        [sys.executable, str(script)], cwd=tmp_path, env=found, stdout=subprocess.PIPE
+    ) as process:
+        while not (tmp_path / "kept" / FILE).exists():
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.kill()
+        assert process.stdout is not None
+        assert process.stdout.read() == b""  # ends when the last process that holds it does
 
 
 def test_another_scenario_does_not_reuse_what_an_earlier_one_left(tmp_path):

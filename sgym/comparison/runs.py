@@ -1,8 +1,11 @@
 """One run of a comparison: (policy, rate, seed) -> a row of metrics, here or in a worker."""
 
+import multiprocessing
+import os
 import pickle
 import signal
 import sys
+import threading
 import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -73,9 +76,18 @@ def warm_up(own_policy: bool) -> None:
 
 
 def become_worker(path: list[str]) -> None:
-    """Workers leave Ctrl-C to their parent, and import what it can."""
+    """Workers leave Ctrl-C to their parent, end with it, and import what it can."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.path[:] = path
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A parent that was killed cannot tell its workers, which would wait for tasks for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def check_picklable(tasks: Sequence[Task]) -> None:

@@ -413,7 +413,7 @@ def _one_of(name: str, value: Any, allowed: Sequence[Any]) -> None:
         raise ScenarioError(f"{name} must be one of {', '.join(map(str, allowed))}, got {value!r}")
 
 
-def _at_least(name: str, value: float, least: float) -> None:
+def _at_least(name: str, value: Any, least: float) -> None:
     wrong_kind = isinstance(value, bool) or not isinstance(value, int | float | np.number)
     if wrong_kind or not least <= value < np.inf:
         raise ScenarioError(f"{name} must be at least {least}, got {value!r}")

@@ -5,6 +5,7 @@ two rates see the same arrivals in other units of time.
 """
 
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 
@@ -27,6 +28,7 @@ class Purpose(IntEnum):
 
 def stream(seed: int, purpose: Purpose) -> np.random.Generator:
     """The generator of one purpose under one seed."""
-    if not isinstance(seed, int | np.integer) or seed < 0:
-        raise ScenarioError(f"seed must be a whole number of at least 0, got {seed!r}")
+    given: Any = seed
+    if not isinstance(given, int | np.integer) or given < 0:
+        raise ScenarioError(f"seed must be a whole number of at least 0, got {given!r}")
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(purpose,))))
