@@ -15,8 +15,11 @@ RUNS = [
 ]
 
 
-def load(folder: Path, name: str) -> dict[str, Any]:
-    with gzip.open(folder / "vllm_reference" / f"{name}.json.gz", "rt") as file:
+FOLDER = Path(__file__).parent / "data" / "vllm_reference"
+
+
+def load(name: str) -> dict[str, Any]:
+    with gzip.open(FOLDER / f"{name}.json.gz", "rt") as file:
         return json.load(file)
 
 
@@ -40,8 +43,8 @@ def simulate(record: dict[str, Any]) -> oracle.Simulation:
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_oracle_reproduces_real_vllm(shared_data: Path, name: str) -> None:
-    record = load(shared_data, name)
+def test_oracle_reproduces_real_vllm(name: str) -> None:
+    record = load(name)
     ids = [row["id"] for row in record["requests"]]
     run = simulate(record)
     assert len(run.log) == len(record["iterations"])

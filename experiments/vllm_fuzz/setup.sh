@@ -2,8 +2,7 @@
 # Make a virtual environment with the real vLLM 0.33.0 scheduler, which needs no GPU.
 # Usage: sh experiments/vllm_fuzz/setup.sh [FOLDER]   (default: .venv beside this file)
 # Run it again after an interruption: finished steps are skipped. PYTHON names the interpreter
-# (3.10 to 3.13). torch is large; PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu gets the
-# smaller build without CUDA.
+# (3.10 to 3.13). torch is large; with pip's settings pointed at an index of CPU builds, smaller.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 folder=${1:-$here/.venv}
