@@ -1,14 +1,14 @@
 """Calling the `sgym` command in this process."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
-from click.testing import Result
 from typer.testing import CliRunner
 
 from sgym.cli import app
 
-Sgym = Callable[..., Result]
+Sgym = Callable[..., Any]
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def sgym_command(tmp_path, monkeypatch) -> Sgym:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "400")
 
-    def call(*arguments: object) -> Result:
+    def call(*arguments: object) -> Any:
         return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
     return call
