@@ -6,13 +6,18 @@ Numba does not see edits in an imported file, so the cache directory is named by
 sources (`cache_directory`).
 """
 
+import contextlib
 import hashlib
 import os
+import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+UNUSED = 30 * 86400  # seconds after which compiled kernels of other versions are thrown away
 
 
 def cache_directory() -> Path:
@@ -32,8 +37,18 @@ def cache_directory() -> Path:
         except OSError:
             continue
         if os.access(folder, os.W_OK):
+            os.utime(folder)
+            forget_unused(folder.parent)
             return folder
     return package / "__pycache__"
+
+
+def forget_unused(parent: Path) -> None:
+    """Remove the folders in `parent` that no process has used for a month."""
+    for folder in parent.iterdir():
+        with contextlib.suppress(OSError):
+            if time.time() - folder.stat().st_mtime > UNUSED:
+                shutil.rmtree(folder)
 
 
 os.environ.setdefault("NUMBA_CACHE_DIR", str(cache_directory()))

@@ -1,0 +1,61 @@
+import os
+import time
+
+import numpy as np
+import pytest
+
+from sgym import _jit
+from sgym.core import queue
+from sgym.core.layout import INSTANCE, NONE, REQUEST
+
+
+def test_compiled_kernels_of_one_content_share_a_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    folder = _jit.cache_directory()
+    assert folder == _jit.cache_directory()
+    assert folder.parent == tmp_path / "sgym" / "kernels"
+    monkeypatch.setenv("NUMBA_BOUNDSCHECK", "1")
+    assert _jit.cache_directory() != folder
+
+
+def test_folders_that_nobody_used_for_a_month_are_removed(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    folder = _jit.cache_directory()
+    old, recent = folder.parent / "old", folder.parent / "recent"
+    for other, age in ((old, 31), (recent, 29)):
+        other.mkdir()
+        (other / "kernel.nbc").write_bytes(b"x")
+        os.utime(other, (time.time() - age * 86400,) * 2)
+    _jit.cache_directory()
+    assert [other.exists() for other in (folder, old, recent)] == [True, False, True]
+
+
+def test_without_a_writable_home_the_folder_for_temporary_files_serves(tmp_path, monkeypatch):
+    blocked = tmp_path / "file"
+    blocked.write_text("no folder")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(blocked))
+    monkeypatch.setattr(_jit.tempfile, "gettempdir", lambda: str(tmp_path))
+    assert _jit.cache_directory().parent == tmp_path / "sgym" / "kernels"
+
+
+def test_the_uncompiled_function_behind_a_kernel_does_the_same():
+    requests, instance = np.zeros(3, REQUEST), np.zeros(1, INSTANCE)[0]
+    for name in ("left", "right", "parent"):
+        requests[name] = NONE
+    instance["waiting_root"] = NONE
+    for r, score in enumerate((1.0, 3.0, 2.0)):
+        requests[r]["waiting_score"] = score
+        queue.insert(requests, instance, r)
+    plain = _jit.python_version(queue.first)
+    assert plain(requests, instance) == queue.first(requests, instance) == 1
+
+
+def test_a_kernel_that_allocates_does_not_compile():
+    def allocates(count):
+        return np.zeros(count).sum()
+
+    if not _jit.is_compiling():
+        assert _jit.kernel(allocates)(3) == 0.0
+        return
+    with pytest.raises(Exception, match=r"No implementation of function"):
+        _jit.kernel(allocates)(3)
