@@ -274,6 +274,9 @@ class ColocatedEnv(gym.Env[Observation, Any]):
         """
         super().reset(seed=seed)
         drawn = int(self.np_random.integers(2**31))
+        unknown = set(options or {}) - {"workload_seed"}
+        if unknown:
+            raise ScenarioError(f"reset has no option {unknown.pop()!r}; it has: workload_seed")
         chosen = (options or {}).get("workload_seed")
         self._simulator.reset(drawn if chosen is None else chosen)
         self._desk = self._fresh_desk()
@@ -339,11 +342,15 @@ class ColocatedEnv(gym.Env[Observation, Any]):
         return observation, reward, drained, self._over and not drained, info
 
     def _take(self, action: Any) -> None:
+        space, taken = self.action_space, self._taken
         try:
-            self._taken[:] = action
+            given = np.asarray(action, np.float64)
         except (TypeError, ValueError):
             raise self._no_action(action) from None
-        space, taken = self.action_space, self._taken
+        one = isinstance(space, spaces.Discrete) and given.size == 1  # SB3 hands over arrays (1,)
+        if given.shape != space.shape and not one:
+            raise self._no_action(action)
+        taken[:] = given
         if isinstance(space, spaces.Box):
             np.clip(taken, -1.0, 1.0, out=taken)
             fine = not np.isnan(taken).any()

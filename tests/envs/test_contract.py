@@ -153,6 +153,11 @@ def test_nothing_can_be_done_outside_of_an_episode():
         env.step(0)
 
 
+def test_an_option_of_reset_that_does_not_exist_is_named():
+    with pytest.raises(ScenarioError, match="reset has no option 'seed'; it has: workload_seed"):
+        make("knobs").reset(options={"seed": 3})
+
+
 @pytest.mark.parametrize(
     ("action", "wrong"),
     [
@@ -163,7 +168,11 @@ def test_nothing_can_be_done_outside_of_an_episode():
         ("knobs", "spf"),
         ("slots", np.full(9, 5)),
         ("slots", np.zeros(8)),
+        ("slots", 0),
+        ("slots", np.zeros((1, 9))),
+        ("knobs", np.zeros(2)),
         ("scores", np.full(8, np.nan)),
+        ("scores", 0.5),
     ],
 )
 def test_what_is_no_action_is_refused(action, wrong):
