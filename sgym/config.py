@@ -289,7 +289,7 @@ class UserClass(Model):
 
 
 class Slo(Model):
-    """The metric: METRIC.md's choices; conventional thresholds are for reported columns only."""
+    """The metric, smooth goodput; conventional thresholds are for reported columns only."""
 
     classes: tuple[UserClass, ...] = Field(default=(UserClass(),), min_length=1)
     origin: Literal["commit", "first_token"] = Field(
