@@ -35,14 +35,17 @@ Source = str | Path | Mapping[str, Any] | Scenario
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What the simulation stopped for."""
+    """What the simulation stopped for.
+
+    Attributes:
+        kind: "schedule", "route" or "done".
+        time: seconds since the start.
+        view: the instance that asks, or the cluster and the request to be routed; None when done.
+    """
 
     kind: str
-    """"schedule", "route" or "done"."""
     time: float
-    """Seconds since the start."""
     view: InstanceView | ClusterView | None
-    """The instance that asks, or the cluster and the request to be routed; None when done."""
 
 
 class Simulator:
@@ -257,7 +260,7 @@ class Simulator:
         self._clients = clients.copy()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Result:
     """An episode that was simulated."""
 
@@ -267,6 +270,15 @@ class Result:
     state: State
     window: tuple[float, float]
     baseline: metrics.Baseline
+
+    def __repr__(self) -> str:
+        """One line: what ran, and what came of it."""
+        served, arrived = self.summary["num_finished"], self.summary["num_requests"]
+        return (
+            f"<Result {self.scenario.name} under {self.policy}, seed {self.seed}: "
+            f"{served:.0f} of {arrived:.0f} requests served, "
+            f"smooth goodput {self.summary['smooth_goodput']:.1f} tokens/s>"
+        )
 
     @cached_property
     def summary(self) -> dict[str, float]:

@@ -241,6 +241,14 @@ def test_a_policy_may_route_too():
     assert set(instances[instances >= 0].tolist()) == {2}
 
 
+def test_results_and_views_say_in_one_line_what_they_are():
+    result = sgym.simulate(scenario(), "vllm", seed=2)
+    assert repr(result).startswith("<Result unnamed under vllm, seed 2: ")
+    assert f"{result.summary['smooth_goodput']:.1f} tokens/s>" in repr(result)
+    view = sgym.Simulator(scenario()).decision.view
+    assert repr(view).endswith("0 running, 1 waiting, 60 of 60 blocks free>")
+
+
 def test_a_view_shows_what_an_engine_knows_and_no_true_length():
     sim = sgym.Simulator(scenario())
     for _ in range(200):

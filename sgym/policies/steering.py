@@ -21,26 +21,29 @@ class Steering:
     Requests are named by index (`view.waiting[0].id`). Scores, caps and holds stay in force and are
     re-applied every iteration until the next decision; preempt and reject act once. Order: reject,
     preempt, sort, form the batch. Sorting is stable, and the sorted order persists.
+
+    Attributes:
+        waiting_score: admission order, highest first; HOLD (-inf) = not now.
+        running_score: budget order, highest first; the lowest is preempted first.
+        preempt: preempt these before the batch is formed; they are held until the next decision.
+        reject: refuse these waiting requests; they stay in the denominator of every metric.
+        token_budget: tokens in an iteration, at most `max_num_batched_tokens`; None = that.
+        active_cap: most running requests, at most `max_num_seqs`; None = that.
+        chunk_cap: most prefill tokens of one request per iteration; 0 = no cap.
+        reserve: KV blocks that admission leaves free while something runs.
+        hold_prefill: defer prefill while something decodes, unless the last unheld pass left a
+            backlog.
     """
 
     waiting_score: dict[int, float] = field(default_factory=dict)
-    """Admission order, highest first; HOLD (-inf) = not now."""
     running_score: dict[int, float] = field(default_factory=dict)
-    """Budget order, highest first; the lowest is preempted first."""
     preempt: list[int] = field(default_factory=list)
-    """Preempt these before the batch is formed; they are held until the next decision."""
     reject: list[int] = field(default_factory=list)
-    """Refuse these waiting requests; they stay in the denominator of every metric."""
     token_budget: int | None = None
-    """Tokens in an iteration, at most `max_num_batched_tokens`."""
     active_cap: int | None = None
-    """Most running requests, at most `max_num_seqs`."""
     chunk_cap: int = 0
-    """Most prefill tokens of one request per iteration; 0 = no cap."""
     reserve: int = 0
-    """KV blocks that admission leaves free while something runs."""
     hold_prefill: bool = False
-    """Defer prefill while something decodes, unless the last unheld pass left a backlog."""
 
 
 def steered_entries(steering: Steering, requests: np.ndarray, instance: int) -> np.ndarray:

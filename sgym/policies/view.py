@@ -115,6 +115,12 @@ class InstanceView:
         self._state = state
         self.index = index
 
+    def __repr__(self) -> str:
+        return (
+            f"<instance {self.index} at {self.now:.3f} s: {self.num_running} running, "
+            f"{self.num_waiting} waiting, {self.free_blocks} of {self.num_blocks} blocks free>"
+        )
+
     @property
     def now(self) -> float:
         """Seconds since the start of the window."""
