@@ -1,5 +1,6 @@
 """CSV formats: columns are found by name, whatever their order and case."""
 
+import difflib
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,6 +9,8 @@ from sgym.errors import TraceError
 from sgym.workload.raw import EXTRA, Raw, open_text, unknown
 
 Columns = Mapping[str, tuple[str, ...]]
+
+SIMILAR = 0.8  # of 1: a column as close as this to one that is missing is a misspelling
 
 # column of the raw frame -> names in the header, lower case; `prompt` and `output` are required
 CSV: dict[str, Columns] = {
@@ -55,10 +58,15 @@ def read_csv(path: Path, kind: str, header: str) -> Raw:
     if kind == "auto":
         found = [name for name, columns in CSV.items() if not _missing(columns, names)]
         if not found:
+            for columns in CSV.values():
+                typos = _typos(columns, names)
+                if not _missing(columns, [typos.get(name, name) for name in names]):
+                    _refuse(path, typos)
             raise unknown(path, f"it starts with {header[:80]!r}")
         kind = found[0]
     elif kind not in CSV:
         raise TraceError(f"{path.name} is no JSON, so it is not in format {kind!r}")
+    _refuse(path, _typos(CSV[kind], names))
     missing = _missing(CSV[kind], names)
     if missing:
         raise TraceError(
@@ -90,3 +98,18 @@ def _missing(columns: Columns, names: list[str]) -> str:
         if not set(columns[column]) & set(names):
             return " or ".join(columns[column])
     return ""
+
+
+def _typos(columns: Columns, names: list[str]) -> dict[str, str]:
+    """Names in the header that no column has, with the column without a name that is close."""
+    known = {name for aliases in columns.values() for name in aliases}
+    absent = [
+        name for aliases in columns.values() if not set(aliases) & set(names) for name in aliases
+    ]
+    near = {name: difflib.get_close_matches(name, absent, 1, SIMILAR) for name in names}
+    return {name: found[0] for name, found in near.items() if found and name not in known}
+
+
+def _refuse(path: Path, typos: Mapping[str, str]) -> None:
+    for name, meant in typos.items():
+        raise TraceError(f"{path.name}: column {name!r} is unknown; did you mean {meant!r}?")

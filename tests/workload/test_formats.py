@@ -257,6 +257,11 @@ def test_a_plain_csv_has_classes_tenants_and_priorities(write):
     assert list(trace.table["user_class"]) == ["agent", "reader", "agent"]
 
 
+def test_columns_of_other_things_are_left_alone(write):
+    text = "arrival,prompt_tokens,output_tokens,total_tokens,arrivals,model\n0,1,2,3,4,x\n"
+    assert rows(read_trace(write(text))) == [(0.0, 1, 2)]
+
+
 def test_dates_and_numbered_tenants_in_a_plain_csv(write):
     text = (
         "arrival,prompt,output,tenant,priority\n"
@@ -315,6 +320,10 @@ def test_a_broken_row_is_named_by_its_line(write, row, message):
         ('{"a": 1}', r"no known trace format \(its first object has \['a'\]\)"),
         ("hello\nworld\n", r"no known trace format .*hello(.|\n)*mooncake: Mooncake JSON lines"),
         ("prompt,output\n1,1,1\n", r"Length of header"),
+        ("arival,prompt,output\n0,1,1\n", r"column 'arival' is unknown; did you mean 'arrival'\?"),
+        ("prompt,output,session\n1,1,a\n", r"'session' is unknown; did you mean 'session_id'\?"),
+        ("arrival,prompt,ouput\n0,1,1\n", r"column 'ouput' is unknown; did you mean 'output'\?"),
+        (AZURE.replace("Context", "Contxt"), r"'contxttokens' is .* did you mean 'contexttokens'"),
     ],
 )
 def test_a_wrong_file_is_explained(write, text, message):
