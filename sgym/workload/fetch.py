@@ -7,6 +7,7 @@ import os
 import tempfile
 import urllib.request
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from sgym.errors import TraceError
@@ -71,34 +72,46 @@ def fetch(name: str) -> Path:
     target = cache_folder() / trace.file_name
     if target.is_file() and _sha256(target) == trace.sha256:
         return target
+    wrong = f"{target} has the wrong checksum, and " if target.is_file() else ""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         partial = _download(trace.url, target.parent)
     except (OSError, http.client.HTTPException) as error:
         raise TraceError(
-            f"cannot reach {trace.url} ({error}); download it by hand to {target}"
+            f"{wrong}cannot reach {trace.url} ({error}); download it by hand to {target}"
         ) from None
     found = _sha256(partial)
     if found != trace.sha256:
         partial.unlink()
         raise TraceError(
-            f"{trace.url} has SHA-256 {found}, expected {trace.sha256}: the published file has "
-            f"changed, or the download was altered; nothing was kept"
+            f"{wrong}{trace.url} has SHA-256 {found}, expected {trace.sha256}: the published "
+            "file has changed, or the download was altered; nothing was kept"
         )
     partial.replace(target)
     return target
 
 
 def resolve_trace(name_or_path: str | Path) -> Path:
-    """The file of a trace: a path that exists, or the name of one that was fetched."""
+    """The file of a trace: a path that exists, or the name of one that was fetched.
+
+    Raises:
+        TraceError: no such trace, or the cached file is not the published one.
+    """
     path = Path(name_or_path)
     if path.is_file():
         return path
     name = str(name_or_path)
     if name in TRACES:
-        cached = cache_folder() / TRACES[name].file_name
+        trace = TRACES[name]
+        cached = cache_folder() / trace.file_name
         if cached.is_file():
-            return cached
+            status = cached.stat()
+            if _known_sha256(cached, status.st_mtime_ns, status.st_size) == trace.sha256:
+                return cached
+            raise TraceError(
+                f"{cached} has the wrong checksum: delete it and run `sgym traces fetch {name}` "
+                f"again, or download it from {trace.url}"
+            )
         raise TraceError(
             f"trace {name!r} is not on this machine yet: run `sgym traces fetch {name}`"
         )
@@ -131,6 +144,12 @@ def _download(url: str, folder: Path) -> Path:
         Path(name).unlink()
         raise
     return Path(name)
+
+
+@lru_cache(maxsize=64)
+def _known_sha256(path: Path, _mtime: int, _size: int) -> str:
+    """The checksum of a file, computed once while its time stamp and size stay the same."""
+    return _sha256(path)
 
 
 def _sha256(path: Path) -> str:

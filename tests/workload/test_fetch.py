@@ -39,6 +39,28 @@ def test_a_damaged_copy_is_downloaded_again(published):
     assert fetch.fetch("tiny").read_bytes() == TEXT
 
 
+def test_a_damaged_copy_is_not_used_by_name(published):
+    path = fetch.fetch("tiny")
+    assert resolve_trace("tiny") == path
+    path.write_bytes(b"half")
+    message = (
+        r"tiny\.csv has the wrong checksum: delete it and run `sgym traces fetch tiny` again, "
+        r"or download it from file:"
+    )
+    with pytest.raises(TraceError, match=message):
+        resolve_trace("tiny")
+    fetch.fetch("tiny")
+    assert resolve_trace("tiny") == path
+
+
+def test_a_damaged_copy_that_cannot_be_replaced_is_named(published):
+    path = fetch.fetch("tiny")
+    path.write_bytes(b"half")
+    published.unlink()
+    with pytest.raises(TraceError, match=r"tiny\.csv has the wrong checksum, and cannot reach"):
+        fetch.fetch("tiny")
+
+
 def test_a_file_with_another_checksum_is_not_kept(published):
     published.write_bytes(b"something else")
     with pytest.raises(TraceError, match=r"has SHA-256 .*, expected .*nothing was kept"):
