@@ -6,6 +6,7 @@ Command: python experiments/profile_gpu/measure.py --model Llama-3.1-8B --out my
 import argparse
 import json
 import os
+import shlex
 from pathlib import Path
 
 import clock
@@ -17,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from sgym.profiles import MODELS, ModelSpec
 
+DEFAULT = "Llama-3.1-8B"
 TINY = ModelSpec(
     name="Tiny", layers=2, hidden=64, heads=4, kv_heads=2, head_dim=16, ffn=128, vocab=512
 )
@@ -73,13 +75,16 @@ def write_gpu(folder: Path, name: str, device: torch.device) -> None:
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """Options of the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", choices=[*MODELS], default="Llama-3.1-8B")
+    parser.add_argument("--model", choices=[*MODELS], help=f"default: {DEFAULT}")
     parser.add_argument("--tp", type=int, default=1, help="measure one GPU's share of so many")
     parser.add_argument("--out", type=Path, required=True, help="folder of the tables")
     parser.add_argument("--gpu", help="name of the GPU in the profile (default: what CUDA says)")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--tiny", action="store_true", help="a toy model and few points")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.tiny and options.model:
+        parser.error("--tiny measures a toy model: leave out --model or --tiny")
+    return options
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -89,7 +94,7 @@ def main(arguments: list[str] | None = None) -> None:
     real = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
     options.out.mkdir(parents=True, exist_ok=True)
     write_gpu(options.out, options.gpu or real.replace(" ", "-"), device)
-    spec = TINY if options.tiny else MODELS[options.model]
+    spec = TINY if options.tiny else MODELS[options.model or DEFAULT]
     results = Results(options.out, real)
     todo = [point for point in points(spec, options.tp, options.tiny) if not results.has(point)]
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
@@ -99,8 +104,16 @@ def main(arguments: list[str] | None = None) -> None:
             progress.update(task, description=point.file)
             measure(point, results, device, console)
             progress.advance(task)
-    share = f" --tp {options.tp}" if options.tp > 1 else ""
-    console.print(f"tables in {options.out}; next: sgym calibrate, --model {spec.name}{share}")
+    console.print(next_step(options.out, spec, options.tp), markup=False, soft_wrap=True)
+
+
+def next_step(folder: Path, spec: ModelSpec, tp: int) -> str:
+    """What to do with the tables: a command to paste, if `sgym calibrate` knows the model."""
+    if spec.name not in MODELS:
+        return f"tables in {folder}, of a toy model: a real one makes a profile, see --model"
+    share = f" --tp {tp}" if tp > 1 else ""
+    command = f"sgym calibrate {shlex.quote(str(folder))} --model {spec.name}{share}"
+    return f"tables in {folder}; next:\n{command}"
 
 
 def measure(point: Point, results: Results, device: torch.device, console: Console) -> None:

@@ -42,6 +42,24 @@ def test_a_tiny_run_writes_tables_that_calibrate_reads(measure, tables, tmp_path
     assert load(profile.save(tmp_path)).name == profile.name
 
 
+def test_a_real_model_ends_with_a_command_to_paste(measure):
+    llama = measure.MODELS["Llama-3.1-8B"]
+    assert measure.next_step(Path("my tables"), llama, 2) == (
+        "tables in my tables; next:\nsgym calibrate 'my tables' --model Llama-3.1-8B --tp 2"
+    )
+
+
+def test_a_toy_model_ends_without_a_command_and_refuses_another_model(measure, tables, capsys):
+    options = ["--device", "cpu", "--tiny", "--out", str(tables), "--gpu", "Toy"]
+    measure.main(options)
+    output = capsys.readouterr().out
+    assert "of a toy model" in output
+    assert "sgym calibrate" not in output
+    with pytest.raises(SystemExit):
+        measure.main([*options, "--model", "Llama-3.1-8B"])
+    assert "leave out --model or --tiny" in capsys.readouterr().err
+
+
 def test_a_second_run_measures_nothing_again(measure, tables):
     before = {path.name: path.read_bytes() for path in tables.glob("*_perf.csv")}
     measure.main(["--device", "cpu", "--tiny", "--out", str(tables), "--gpu", "Toy"])
