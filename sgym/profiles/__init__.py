@@ -1,6 +1,5 @@
 """Latency profiles: measured iteration times of models on GPUs, shipped or the user's own."""
 
-import difflib
 from pathlib import Path
 
 import numpy as np
@@ -46,13 +45,22 @@ def load(name_or_path: str | Path) -> Profile:
         return read(shipped)
     if Path(name).is_file():
         return read(Path(name))
-    near = difflib.get_close_matches(name.lower(), names(), n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
     raise ProfileError(
-        f"no latency profile {name!r}: neither a file nor one of {', '.join(names())}.{hint} "
+        f"no latency profile {name!r}: neither a file nor shipped with sgym; {_measured(name)}. "
         "Measure your own with experiments/profile_gpu and `sgym calibrate`, "
         "or give `latency.linear`"
     )
+
+
+def _measured(name: str) -> str:
+    """The shipped profiles of the model in a name, or the models that have any."""
+    by_model: dict[str, list[str]] = {}
+    for shipped in names():
+        by_model.setdefault(shipped.split("_")[0], []).append(shipped)
+    model = name.lower().split("_")[0]
+    if model in by_model:
+        return f"of this model there are {', '.join(by_model[model])}"
+    return f"the models measured are {', '.join(by_model)}"
 
 
 def for_scenario(scenario: Scenario) -> tuple[np.ndarray, int]:

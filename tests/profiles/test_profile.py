@@ -147,11 +147,21 @@ def test_default_limits_are_covered_by_every_profile():
     assert all(profiles.load(name).covers(Engine()) for name in profiles.names())
 
 
-def test_an_unknown_name_lists_the_known_ones_and_the_nearest():
-    with pytest.raises(ProfileError, match=r"Did you mean 'llama-3.1-8b_h100_tp2'\?"):
-        profiles.load("llama-3.1-8b_h100_tp3")
-    with pytest.raises(ProfileError, match="no latency profile"):
-        profiles.for_scenario(scenario(**{"cluster.gpu": "TPU"}))
+def test_an_unknown_gpu_lists_the_profiles_of_the_model():
+    with pytest.raises(ProfileError) as caught:
+        profiles.for_scenario(scenario(**{"cluster.gpu": "A100"}))
+    message = str(caught.value)
+    assert "no latency profile 'llama-3.1-8b_a100_tp1'" in message
+    assert "of this model there are llama-3.1-8b_a100-80gb_tp1, llama-3.1-8b_a100-80gb" in message
+    assert "qwen" not in message
+
+
+def test_an_unknown_model_lists_the_models_and_suggests_none():
+    with pytest.raises(ProfileError) as caught:
+        profiles.load("Llama-3.1-70B_H100_tp2")
+    message = str(caught.value)
+    assert "the models measured are llama-3.1-8b, qwen2.5-14b, qwen3-14b. Measure" in message
+    assert "h100" not in message
 
 
 def test_a_saved_profile_is_read_back_the_same(tmp_path):
