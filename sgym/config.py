@@ -293,9 +293,13 @@ class Slo(Model):
 
     classes: tuple[UserClass, ...] = Field(default=(UserClass(),), min_length=1)
     origin: Literal["commit", "first_token"] = Field(
-        default="commit", description="deadlines count from the arrival or from the first token"
+        default="commit",
+        description="deadlines count from the arrival (commit) or from the first token",
     )
-    penalty: Literal["identity", "capped", "quadratic"] = Field(default="identity", description="f")
+    penalty: Literal["identity", "capped", "quadratic"] = Field(
+        default="identity",
+        description="how the loss grows with idle latency l: l, min(l, penalty_cap) or l * l",
+    )
     penalty_cap: Positive = Field(
         default=10.0, description="capped: seconds beyond which nothing more is lost"
     )
@@ -326,7 +330,7 @@ class Slo(Model):
 class Episode(Model):
     """The window that is simulated."""
 
-    duration: Positive = Field(default=300.0, description="seconds: the horizon H")
+    duration: Positive = Field(default=300.0, description="seconds: how long is counted")
     warm_start: Seconds = Field(
         default=0.0,
         description="seconds simulated under the default policy before the window starts",
