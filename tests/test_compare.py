@@ -13,6 +13,7 @@ import pytest
 
 import sgym
 from sgym.comparison import knee as knee_search
+from sgym.comparison.changes import changes, folder_name
 from sgym.comparison.knee import FIRST_SEED, find_knee, rounded
 from sgym.comparison.runner import Runner
 from sgym.comparison.runs import Task
@@ -270,3 +271,39 @@ def test_the_files_of_a_comparison_read_back_as_its_tables(tmp_path):
         "runs.csv",
         "table.csv",
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "folder"),
+    [("tiny", "tiny"), ("../../elsewhere", "_.._elsewhere"), ("/etc", "_etc"), ("..", "unnamed")],
+)
+def test_the_name_of_a_scenario_never_leads_out_of_the_folder_of_results(name, folder):
+    assert folder_name(name, {}) == folder
+
+
+@pytest.mark.parametrize(
+    ("overrides", "folder"),
+    [
+        ({"workload.trace": "azure/Code_conv"}, "tiny-azure_Code_conv"),
+        ({"workload.trace": "../of mine/a.csv"}, "tiny-of_mine_a.csv"),
+        ({"workload.max_prompt": None}, "tiny-max_prompt_null"),
+        ({"slo": "chat", "engine.max_num_seqs": 8}, "tiny-max_num_seqs_8-slo_chat"),
+        ({"slo.classes.0.alpha": 2.5}, "tiny-classes.0.alpha_2.5"),
+    ],
+)
+def test_a_folder_says_what_was_changed(overrides, folder):
+    assert folder_name("tiny", overrides) == folder
+
+
+def test_names_of_folders_stay_short_and_differ():
+    names = {folder_name("tiny", {"workload.trace": "a" * 300 + end}) for end in "bc"}
+    assert len(names) == 2
+    assert {len(name) for name in names} == {100}
+
+
+def test_a_title_says_what_was_changed_unless_it_says_so_anyway():
+    overrides = {"workload.trace": "of/mine.csv", "engine.max_num_seqs": 8, "episode.duration": 3}
+    assert changes(overrides) == ["engine.max_num_seqs=8", "trace mine.csv"]
+    assert compared(rates=[6.0], overrides=SHORT | {"engine.max_num_seqs": 8}).title == (
+        "tiny, engine.max_num_seqs=8: 2 seeds of 4 s each, starting empty"
+    )

@@ -59,12 +59,19 @@ def load(
     Raises:
         ScenarioError: it does not exist or breaks a rule.
     """
+    return load_scenario(source, overrides_of(settings, trace, duration))
+
+
+def overrides_of(
+    settings: Sequence[str] | None, trace: str | None, duration: float | None
+) -> dict[str, Any]:
+    """What a command line changes in a scenario: dotted names to values."""
     overrides = parse_settings(settings or ())
     if trace is not None:
         overrides["workload.trace"] = trace
     if duration is not None:
         overrides["episode.duration"] = duration
-    return load_scenario(source, overrides)
+    return overrides
 
 
 def parse_settings(settings: Sequence[str]) -> dict[str, Any]:

@@ -1,12 +1,14 @@
 """`sgym compare`: which scheduler serves this load best, and why."""
 
 import os
-import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 from rich.console import Console
+from rich.markup import escape
+from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -19,17 +21,19 @@ from sgym.cli.common import (
     compiling,
     console,
     import_from_here,
-    load,
     names,
     numbers,
+    overrides_of,
     say_note,
     warnings_as_notes,
 )
 from sgym.comparison import DEFAULT_POLICIES, Comparison, Knee
 from sgym.comparison import compare as compare_policies
+from sgym.comparison.changes import folder_name
 from sgym.comparison.compare import labelled
 from sgym.comparison.runs import warm_up
 from sgym.config import Scenario
+from sgym.loading import load_scenario
 from sgym.preflight import notes
 
 if TYPE_CHECKING:
@@ -37,6 +41,25 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 RESULTS = Path("sgym-results")
+FOLDED = 12  # columns that a policy's name has at least, if it is that long
+WIDEST = 10_000  # columns of a console on which any table fits
+
+
+class Extra(NamedTuple):
+    """A column that is left out where the console is too narrow."""
+
+    heading: str
+    cell: Callable[[Any], str]
+
+
+EXTRAS = (
+    Extra("on time", lambda row: f"{100 * row['slo_attainment']:.1f} %"),
+    Extra("tok/s", lambda row: f"{row['throughput_tok_s']:.0f}"),
+    Extra("TTFT\np99 s", lambda row: f"{row['ttft_p99']:.2f}"),
+    Extra("TPOT\np99 s", lambda row: f"{row['tpot_p99']:.3f}"),
+    Extra("preempt.", lambda row: f"{row['num_preemptions']:.0f}"),
+)
+"""From left to right; the last is left out first."""
 
 
 def compare(
@@ -57,7 +80,10 @@ def compare(
     settings: SetOption = None,
     duration: DurationOption = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder of the results; left out: sgym-results/<scenario>.")
+        Path | None,
+        typer.Option(
+            help="Folder of the results; left out: sgym-results/<scenario>-<what was changed>."
+        ),
     ] = None,
 ) -> None:
     """Compare schedulers on the same requests: a table, a figure and CSV files.
@@ -66,7 +92,8 @@ def compare(
     """
     screen = console()
     import_from_here()
-    loaded = load(scenario, settings, trace, duration)
+    overrides = overrides_of(settings, trace, duration)
+    loaded = load_scenario(scenario, overrides)
     wanted = list(labelled(names(policies)))
     given = None if rates is None else numbers(rates, "--rates")
     screen.print(f"[bold]{loaded.name}[/]: {_setting(loaded)}")
@@ -74,10 +101,10 @@ def compare(
     known = notes(loaded, wanted)
     for note in known:
         say_note(screen, note)
-    folder = out or RESULTS / folder_name(loaded.name)
+    folder = out or RESULTS / folder_name(loaded.name, overrides)
     try:
         with warnings_as_notes(screen, known):
-            result = _compare(screen, loaded, wanted, given, seeds, workers, folder)
+            result = _compare(screen, loaded, overrides, wanted, given, seeds, workers, folder)
             written = result.save(folder)
     except KeyboardInterrupt:
         screen.print(
@@ -86,11 +113,6 @@ def compare(
         raise typer.Exit(INTERRUPTED) from None
     print_table(screen, result)
     screen.print(f"Written: {', '.join(str(path) for path in written)}", soft_wrap=True)
-
-
-def folder_name(scenario: str) -> str:
-    """A scenario's name as that of one folder, wherever the name would lead as a path."""
-    return re.sub(r"[/\\\0]+", "_", scenario).strip(". ") or "unnamed"
 
 
 def cores() -> int:
@@ -102,6 +124,7 @@ def cores() -> int:
 def _compare(
     screen: Console,
     scenario: Scenario,
+    overrides: Mapping[str, Any],
     policies: list[str],
     rates: list[float] | None,
     seeds: int,
@@ -121,7 +144,15 @@ def _compare(
             bar.print(str(knee), soft_wrap=True)
 
         return compare_policies(
-            scenario, policies, rates, seeds, jobs, out=folder, progress=show, on_knee=say_knee
+            scenario,
+            policies,
+            rates,
+            seeds,
+            jobs,
+            overrides,
+            out=folder,
+            progress=show,
+            on_knee=say_knee,
         )
 
 
@@ -145,42 +176,69 @@ def _setting(scenario: Scenario) -> str:
 
 def print_table(screen: Console, result: Comparison) -> None:
     """The comparison as a table, and what it says in a sentence."""
+    folding = max(0, max(map(len, result.policies)) - FOLDED)
+    roomy = screen.options.update(width=WIDEST)
+    table = _table(result, 0)
+    for columns in range(1, len(EXTRAS) + 1):
+        wider = _table(result, columns)
+        if Measurement.get(screen, roomy, wider).maximum - folding > screen.width:
+            break
+        table = wider
+    screen.print(table)
     reference = result.policies[0]
-    table = Table(title=result.title, title_justify="left", caption_justify="left")
-    table.caption = (
-        f"Means over seeds with {100 * result.level:g} % intervals. * = the difference to "
-        f"{reference} on the same seeds is not 0 at that level; no correction for comparing many."
-    )
+    for rate in sorted(set(result.table["rate"])):
+        screen.print(verdict(result.table, rate, reference), soft_wrap=True)
+
+
+def _table(result: Comparison, columns: int) -> Table:
+    """The table with so many of the extra columns."""
+    reference = result.policies[0]
+    table = Table(title=escape(result.title), title_justify="left", caption_justify="left")
+    table.caption = _footnote(result, columns)
+    table.add_column("rate", justify="right", no_wrap=True)
+    table.add_column("policy", overflow="fold")
     for heading in (
-        "rate", "policy", "smooth goodput tok/s", f"less {reference}", "", "SLO met", "tok/s",
-        "TTFT p99 s", "TPOT p99 s", "preempt.",
-    ):  # fmt: skip
-        table.add_column(heading, justify="left" if heading == "policy" else "right", no_wrap=True)
+        "smooth goodput\ntok/s",
+        f"less\n{reference if len(reference) <= FOLDED else 'the first'}",
+        *(extra.heading for extra in EXTRAS[:columns]),
+    ):
+        table.add_column(heading, justify="right", no_wrap=True)
     for rate, rows in result.table.groupby("rate"):
         records: list[dict[Any, Any]] = rows.to_dict("records")
         best = max(row["smooth_goodput"] for row in records)
         for index, row in enumerate(records):
             style = "bold" if row["smooth_goodput"] == best else ""
-            table.add_row(f"{rate:g}" if index == 0 else "", *_cells(row, reference), style=style)
+            cells = *_cells(row, reference), *(extra.cell(row) for extra in EXTRAS[:columns])
+            table.add_row(f"{rate:g}" if index == 0 else "", *cells, style=style)
         table.add_section()
-    screen.print(table)
-    for rate in sorted(set(result.table["rate"])):
-        screen.print(verdict(result.table, rate, reference), soft_wrap=True)
+    return table
+
+
+def _footnote(result: Comparison, columns: int) -> str:
+    """What the columns mean, and which of them did not fit."""
+    text = (
+        f"Means over seeds with {100 * result.level:g} % intervals. * = the difference to "
+        f"{result.policies[0]} on the same seeds is not 0 at that level; no correction for "
+        "comparing many."
+    )
+    if columns:
+        text += (
+            " On time: share of requests with every token on time (unfinished ones count as not)."
+        )
+    if missing := [extra.heading.replace("\n", " ") for extra in EXTRAS[columns:]]:
+        text += f" Too narrow for {', '.join(missing)}: table.csv has all columns."
+    return text
 
 
 def _cells(row: Any, reference: str) -> list[str]:
+    """Cells of the columns that are always there, after the rate."""
+    star = "* " if row["significant"] else ""
     return [
         row["policy"],
         f"{row['smooth_goodput']:.1f} {_plus_minus(row, 'smooth_goodput')}",
         ""
         if row["policy"] == reference
-        else f"{row['difference']:+.1f} {_plus_minus(row, 'difference')}",
-        "*" if row["significant"] else "",
-        f"{100 * row['slo_attainment']:.1f} %",
-        f"{row['throughput_tok_s']:.0f}",
-        f"{row['ttft_p99']:.2f}",
-        f"{row['tpot_p99']:.3f}",
-        f"{row['num_preemptions']:.0f}",
+        else f"{star}{row['difference']:+.1f} {_plus_minus(row, 'difference')}",
     ]
 
 

@@ -2,10 +2,11 @@
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sgym.comparison.changes import changes
 from sgym.comparison.knee import Knee, find_knee
 from sgym.comparison.runner import Metrics, Progress, Runner
 from sgym.comparison.runs import Task
@@ -49,6 +50,8 @@ class Comparison:
     """Probability that an interval covers the mean."""
     knee: Knee | None
     """How the rates were found, if nobody gave them."""
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    """What was changed in the scenario: dotted names to values."""
 
     def figure(self, path: str | Path) -> Path:
         """Draw smooth goodput, attainment and throughput over the rate into a PNG (or PDF, SVG)."""
@@ -63,7 +66,8 @@ class Comparison:
         seeds, duration = self.rows["seed"].nunique(), self.scenario.episode.duration
         warm_start = self.scenario.episode.warm_start
         before = f" after {warm_start:g} s of warm start" if warm_start else ", starting empty"
-        return f"{self.scenario.name}: {seeds} seeds of {duration:g} s each{before}"
+        name = ", ".join((self.scenario.name, *changes(self.overrides)))
+        return f"{name}: {seeds} seeds of {duration:g} s each{before}"
 
     def save(self, folder: str | Path) -> list[Path]:
         """Write runs.csv (a row per run), table.csv and figure.png, each in one piece."""
@@ -129,7 +133,8 @@ def compare(
         results = runner.metrics(tasks, "Comparing")
     rows = _frame(tasks, results)
     labels = tuple(named)
-    return Comparison(loaded, labels, rows, summary_table(rows, labels, level), level, knee)
+    table = summary_table(rows, labels, level)
+    return Comparison(loaded, labels, rows, table, level, knee, overrides or {})
 
 
 def labelled(policies: Sequence[str | Policy | type]) -> dict[str, Any]:

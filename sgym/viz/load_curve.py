@@ -1,6 +1,7 @@
 """The figure of a comparison: what each policy earns over the request rate."""
 
 import os
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,6 +19,8 @@ DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.5)))
 SUFFIXES = (".png", ".pdf", ".svg")
 BELOW = 0.15  # how far under 0 a panel reaches, relative to its highest value
 LEGEND_COLUMNS = 6
+TITLE_WIDTH = 125  # characters of a line
+SHARE = "slo_attainment"  # between 0 and 1, though its interval may reach beyond
 
 
 class Panel(NamedTuple):
@@ -33,7 +36,7 @@ def panels(reference: str) -> tuple[Panel, ...]:
     return (
         Panel("smooth_goodput", "Smooth goodput", "tokens/s"),
         Panel("difference", f"Smooth goodput less that of {reference}, same seeds", "tokens/s"),
-        Panel("slo_attainment", "Requests with every token on time", "share"),
+        Panel(SHARE, "Requests with every token on time", "share"),
         Panel("throughput_tok_s", "Throughput", "tokens/s"),
     )
 
@@ -60,7 +63,7 @@ def draw_load_curve(table: "pd.DataFrame", policies: Sequence[str], title: str, 
     lines, names = axes.flat[0].get_legend_handles_labels()
     columns = min(LEGEND_COLUMNS, len(names))
     figure.legend(lines, names, loc="outside lower center", ncols=columns, frameon=False)
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(textwrap.fill(title, TITLE_WIDTH), fontsize=11, parse_math=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.stem}.tmp{path.suffix}")
     figure.savefig(draft)
@@ -82,9 +85,10 @@ def _draw_line(axes: Any, rows: Any, column: str, policy: str, index: int) -> No
         linewidth=2.2 if index == 0 else 1.5,
         markersize=5,
     )
-    axes.fill_between(
-        rate, rows[f"{column}_low"], rows[f"{column}_high"], color=colour, alpha=0.07, linewidth=0
-    )
+    low, high = rows[f"{column}_low"], rows[f"{column}_high"]
+    if column == SHARE:
+        low, high = low.clip(0, 1), high.clip(0, 1)
+    axes.fill_between(rate, low, high, color=colour, alpha=0.07, linewidth=0)
 
 
 def _finish_panel(axes: Any, panel: Panel, rates: list[float]) -> None:
@@ -95,8 +99,8 @@ def _finish_panel(axes: Any, panel: Panel, rates: list[float]) -> None:
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     low, high = axes.get_ylim()
-    if panel.column == "slo_attainment":
-        axes.set_ylim(min(0.0, low), 1.02)
+    if panel.column == SHARE:
+        axes.set_ylim(-0.02, 1.02)
     elif panel.column == "difference":
         _cut_below(axes, -1.2 * max(high, 1e-9))
     else:

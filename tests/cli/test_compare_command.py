@@ -4,11 +4,14 @@ import sys
 
 import pandas as pd
 import pytest
+from rich.console import Console
 
 from sgym.cli.common import PIPE_WIDTH
-from sgym.cli.compare import folder_name, verdict
-from sgym.comparison import knee
+from sgym.cli.compare import print_table, verdict
+from sgym.comparison import Comparison, knee
 from sgym.comparison.store import FILE
+from sgym.comparison.table import BANDS, MEANS
+from sgym.loading import load_scenario
 
 SHORT = ("--duration", 3, "--seeds", 2, "--jobs", 1)
 
@@ -40,7 +43,7 @@ def test_a_comparison_prints_a_table_and_writes_tables_and_a_figure(sgym_command
     assert result.exit_code == 0, result.output
     assert "tiny: 2 seeds of 3 s each, starting empty" in result.output
     assert "At 12 requests/s" in result.output
-    folder = tmp_path / "sgym-results" / "tiny"
+    folder = tmp_path / "sgym-results" / "tiny-duration_3"
     assert len(pd.read_csv(folder / "runs.csv")) == 8
     assert list(pd.read_csv(folder / "table.csv")["policy"]) == ["vllm", "spf"] * 2
     assert (folder / "figure.png").read_bytes().startswith(b"\x89PNG")
@@ -66,7 +69,7 @@ def test_a_trace_replaces_the_workload_and_what_cannot_be_served_is_said_first(
     result = sgym_command("compare", "tiny", *options, *SHORT)
     assert result.exit_code == 0, result.output
     note = "1 of 200 requests (0.5 %) can never be served and will be refused"
-    assert result.output.index(note) < result.output.index("SLO met")
+    assert result.output.index(note) < result.output.index("on time")
     assert "trace mine.csv" in result.output
     assert (tmp_path / "here" / "figure.png").exists()
 
@@ -78,7 +81,7 @@ def test_an_interrupted_command_keeps_what_was_finished(sgym_command, tmp_path, 
     assert result.exit_code == 130
     assert "Interrupted" in result.output
     assert "the same command continues" in result.output
-    folder = tmp_path / "sgym-results" / "tiny"
+    folder = tmp_path / "sgym-results" / "tiny-duration_3"
     assert [path.name for path in folder.iterdir()] == [FILE]
     assert len((folder / FILE).read_text().splitlines()) == 1
 
@@ -136,12 +139,78 @@ def test_the_verdict_says_whether_a_difference_may_be_chance_and_what_goes_with_
     assert verdict(pd.DataFrame([base]), 5.0, "vllm").endswith("vllm[/] earns most.")
 
 
+def test_a_changed_scenario_has_a_folder_of_its_own_and_titles_that_say_so(sgym_command, tmp_path):
+    (tmp_path / "mine.csv").write_text("arrival,prompt,output\n0,20,5\n1,20,5\n2,20,5\n")
+    options = ("compare", "tiny", "--policies", "vllm", "--rates", 1, *SHORT)
+    changed = (*options, "--trace", "mine.csv", "--set", "engine.max_num_seqs=8")
+    assert sgym_command(*options).exit_code == 0
+    plain = (tmp_path / "sgym-results" / "tiny-duration_3" / "runs.csv").read_bytes()
+    for _ in range(2):  # the second one takes what the first one kept
+        result = sgym_command(*changed)
+        assert result.exit_code == 0, result.output
+        assert "tiny, engine.max_num_seqs=8, trace mine.csv: 2 seeds" in result.output
+        folder = tmp_path / "sgym-results" / "tiny-max_num_seqs_8-duration_3-mine.csv"
+        assert len((folder / FILE).read_text().splitlines()) == 2
+    assert (tmp_path / "sgym-results" / "tiny-duration_3" / "runs.csv").read_bytes() == plain
+
+
+OWN = "my_schedulers:LongestPromptOfAll"
+
+
+def wide_comparison(first="vllm", second=OWN):
+    rows = []
+    for rate in (8.4, 12.0):
+        for policy, gain in {first: 0.0, second: 1427.2}.items():
+            row = {"rate": rate, "policy": policy, "significant": gain > 0, "difference": gain}
+            row |= dict.fromkeys(MEANS, 123.0)
+            for name in BANDS:
+                row |= {name: 1910.1, f"{name}_low": 1900.0, f"{name}_high": 1927.3}
+            row |= {
+                "slo_attainment": 0.985,
+                "difference_low": gain - 158.9,
+                "difference_high": gain + 158.9,
+            }
+            rows.append(row)
+    table = pd.DataFrame(rows)
+    names = tuple(table["policy"].unique())
+    runs = pd.DataFrame({"seed": [0, 1]})
+    return Comparison(load_scenario("tiny"), names, runs, table, 0.95, None)
+
+
 @pytest.mark.parametrize(
-    ("name", "folder"),
-    [("tiny", "tiny"), ("../../elsewhere", "_.._elsewhere"), ("/etc", "_etc"), ("..", "unnamed")],
+    ("width", "missing"),
+    [
+        (60, "on time, tok/s, TTFT p99 s, TPOT p99 s, preempt."),
+        (80, "TTFT p99 s, TPOT p99 s, preempt."),
+        (100, "preempt."),
+        (120, None),
+        (160, None),
+    ],
 )
-def test_the_name_of_a_scenario_never_leads_out_of_the_folder_of_results(name, folder):
-    assert folder_name(name) == folder
+def test_a_narrow_console_leaves_columns_out_and_cuts_none(width, missing):
+    screen = Console(width=width, highlight=False)
+    with screen.capture() as captured:
+        print_table(screen, wide_comparison())
+    text = captured.get()
+    table, footnote = text[: text.rindex("┘")], " ".join(text[text.rindex("┘") + 1 :].split())
+    assert max(map(len, table.splitlines())) <= width
+    assert "…" not in text
+    for cell in ("8.4", "vllm", "1910.1 ± 17.2", "* +1427.2 ± 158.9"):
+        assert f" {cell} " in table
+    assert ("share of requests with every token on time" in footnote) == (width >= 80)
+    if missing is None:
+        assert "table.csv" not in footnote
+        assert "preempt." in table
+    else:
+        assert f"Too narrow for {missing}: table.csv has all columns." in footnote
+
+
+def test_a_reference_with_a_long_name_takes_no_more_room():
+    screen = Console(width=60, highlight=False)
+    with screen.capture() as captured:
+        print_table(screen, wide_comparison(OWN, "vllm"))
+    assert " the first ┃" in captured.get()
+    assert "1910.1 ± 17.2 │ * +1427.2 ± 158.9 │" in captured.get()
 
 
 def test_no_processes_at_all_are_refused(sgym_command):

@@ -3,9 +3,10 @@
 import matplotlib.image
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 from sgym.errors import SgymError
-from sgym.viz.load_curve import draw_load_curve
+from sgym.viz.load_curve import _draw_line, draw_load_curve
 
 POLICIES = [f"policy-{number}" for number in range(12)]
 
@@ -42,3 +43,12 @@ def test_a_figure_may_be_a_vector_graphic(tmp_path):
 def test_an_unknown_kind_of_figure_is_refused(tmp_path):
     with pytest.raises(SgymError, match=r"'figure.txt' must end in one of .png, .pdf, .svg"):
         draw_load_curve(table(), POLICIES, "a title", tmp_path / "figure.txt")
+
+
+def test_the_band_of_a_share_stays_between_0_and_1():
+    shares = {"slo_attainment": [0.01, 0.99], "slo_attainment_low": [-0.1, 0.9]}
+    rows = pd.DataFrame({"rate": [1.0, 2.0], **shares, "slo_attainment_high": [0.1, 1.2]})
+    axes = Figure().subplots()
+    _draw_line(axes, rows, "slo_attainment", "vllm", 0)
+    heights = axes.collections[0].get_paths()[0].vertices[:, 1]
+    assert (heights.min(), heights.max()) == (0.0, 1.0)
