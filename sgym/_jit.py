@@ -54,7 +54,6 @@ def forget_unused(parent: Path) -> None:
 os.environ.setdefault("NUMBA_CACHE_DIR", str(cache_directory()))
 
 import numba  # noqa: E402  (the cache directory must be set first)
-from numba.core import config  # noqa: E402
 
 
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -70,8 +69,3 @@ def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
 def python_version(function: Callable[..., Any]) -> Callable[..., Any]:
     """The uncompiled function behind a kernel (kernels that it calls stay compiled)."""
     return getattr(function, "py_func", function)
-
-
-def is_compiling() -> bool:
-    """Whether kernels are compiled in this process (NUMBA_DISABLE_JIT=1 switches it off)."""
-    return not config.DISABLE_JIT  # pyright: ignore[reportAttributeAccessIssue]  (set at run time)

@@ -24,6 +24,7 @@ from rich.console import Console
 from rich.progress import track
 
 import sgym
+from sgym.core import engine, metric
 from sgym.core.layout import ARRIVAL, EVENT, REQUEST
 from sgym.metrics import mean_interval
 
@@ -134,6 +135,29 @@ def queue_rows(repeats: int, sizes: tuple[int, ...]) -> list[dict]:
     return rows
 
 
+def dry_rows(repeats: int, sizes: tuple[int, ...], steps: int = 3_000) -> list[dict]:
+    """Cost of an iteration and of the reward after it, over the readers who are overdue."""
+    rows = []
+    for size in sizes:
+        runs = []
+        for seed in range(repeats):
+            table = arrivals(size, 1e9, seed)
+            table["output"] = 4_000
+            simulator = sgym.Simulator(scenario(max_num_seqs=32), seed, "vllm", table)
+            for _ in range(500):
+                simulator.step()
+            state, cluster = simulator.state, simulator.state.cluster[0]
+            start = time.process_time()
+            for _ in range(steps):
+                engine.iterate(state)
+                engine.advance(state)
+                metric.value(state.requests, state.instances, cluster, state.dry, cluster["clock"])
+            passed = time.process_time() - start
+            runs.append({"us_per_step": passed / steps * 1e6, "mean_batch": 32.0})
+        rows.append(row("step with its reward", runs, "us_per_step", dry=int(cluster["accruing"])))
+    return rows
+
+
 def beside_rows(repeats: int, count: int) -> list[dict]:
     """The oracle on the same requests, and a step of Gymnasium's CartPole, in this process."""
     runs = [oracle_run(arrivals(count, 5.0, seed)) for seed in range(repeats)]
@@ -225,12 +249,14 @@ def main() -> None:
     chosen = parser.parse_args()
     sizes = (1_000, 2_000) if chosen.quick else (10_000, 100_000, 1_000_000)
     queues = (1_000, 2_000) if chosen.quick else (1_000, 10_000, 100_000)
+    dry = (200, 1_000) if chosen.quick else (200, 1_000, 10_000, 100_000)
     count = 500 if chosen.quick else 10_000
     simulated(100, 5.0, 0)  # compile
     parts: list[Callable[[], list[dict]]] = [
         lambda: batch_rows(chosen.repeats, count),
         lambda: size_rows(chosen.repeats, sizes),
         lambda: queue_rows(chosen.repeats, queues),
+        lambda: dry_rows(chosen.repeats, dry),
         lambda: beside_rows(chosen.repeats, max(50, count // 100)),
         start_up_rows,
     ]

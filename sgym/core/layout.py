@@ -235,7 +235,6 @@ CLUSTER = np.dtype(
         ("penalty_cap", np.float64),  # seconds
         ("scale_by_tokens", np.int32),  # 1: f is multiplied by the tokens delivered
         ("from_first_token", np.int32),  # 1: deadlines count from the first token
-        ("clamp", np.int32),  # 1: lateness is at least 0
         ("reward_kind", np.int32),  # RewardKind
         ("earned", np.float64),  # weighted tokens delivered
         ("settled", np.float64),  # penalty of requests that are not accruing
