@@ -5,9 +5,10 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
+from sgym import profiles
 from sgym.config import Engine, Scenario
 from sgym.core import layout, metric
-from sgym.core.layout import Former, Penalty, RewardKind
+from sgym.core.layout import Former, Migration, Penalty, RewardKind, Role
 from sgym.errors import ScenarioError
 from sgym.loading import explain
 from sgym.policies.registry import builtin
@@ -40,15 +41,62 @@ def parameters_of(scenario: Scenario, policy: str) -> dict[str, Any]:
     return dict(scenario.policy.model_extra or {}) if policy == scenario.policy.name else {}
 
 
-def engine_records(scenario: Scenario, usable_blocks: int) -> np.ndarray:
-    """ENGINE (instances,)."""
-    limits = scenario.engine
+def pools_of(scenario: Scenario) -> list[Scenario]:
+    """For each pool of the cluster, a scenario of that pool alone.
+
+    Raises:
+        ScenarioError: a pool's `engine` has an unknown setting, or breaks a rule.
+    """
+    return [_of_pool(scenario, place) for place in range(len(scenario.cluster.groups))]
+
+
+def _of_pool(scenario: Scenario, place: int) -> Scenario:
+    cluster = scenario.cluster
+    pool = cluster.groups[place]
+    try:
+        limits = Engine.model_validate(scenario.engine.model_dump() | pool.engine)
+    except ValidationError as error:
+        raise ScenarioError(explain(error, f"cluster.pools.{place}.engine")) from None
+    own = {"gpu": pool.gpu, "tp": pool.tp, "link": pool.link}
+    changes = {key: value for key, value in own.items() if value is not None}
+    latency = scenario.latency
+    if pool.profile is not None:
+        latency = latency.model_copy(update={"profile": pool.profile, "linear": None})
+    elif "gpu" in changes or "tp" in changes:
+        latency = latency.model_copy(update={"profile": None})
+    return scenario.model_copy(
+        update={
+            "engine": limits,
+            "latency": latency,
+            "cluster": cluster.model_copy(update={**changes, "pools": (pool,)}),
+        }
+    )
+
+
+def machines(scenario: Scenario) -> tuple[np.ndarray, np.ndarray]:
+    """ENGINE (num_instances,), pool after pool, and the LATENCY (pools,) that they point to."""
+    engines: list[np.ndarray] = []
+    latencies: list[np.ndarray] = []
+    for place, single in enumerate(pools_of(scenario)):
+        latency, blocks = profiles.for_scenario(single)
+        latencies.append(latency)
+        records = np.zeros(single.cluster.groups[0].instances, layout.ENGINE)
+        records[:] = _engine_record(single, blocks)
+        records["latency"] = place
+        engines.append(records)
+    return np.concatenate(engines), np.concatenate(latencies)
+
+
+def _engine_record(scenario: Scenario, usable_blocks: int) -> np.ndarray:
+    """ENGINE (1,) of a cluster with a single pool."""
+    limits, cluster = scenario.engine, scenario.cluster
     former = Former[limits.former.upper()]
-    records = np.zeros(scenario.cluster.instances, layout.ENGINE)
+    records = np.zeros(1, layout.ENGINE)
     watermark = limits.watermark
     if watermark is None:
         watermark = 0.01 if former in (Former.VLLM_V0, Former.SARATHI) else 0.0
     records["former"] = int(former)
+    records["role"] = int(Role[cluster.groups[0].role.upper()])
     records["max_num_seqs"] = limits.max_num_seqs
     records["max_num_batched_tokens"] = limits.max_num_batched_tokens
     records["max_model_len"] = limits.max_model_len
@@ -61,6 +109,15 @@ def engine_records(scenario: Scenario, usable_blocks: int) -> np.ndarray:
     records["reserve_full_isl"] = limits.scheduler_reserve_full_isl
     records["by_priority"] = limits.scheduling_policy == "priority"
     records["orca_reserve"] = ("max_len", "pow2", "oracle").index(limits.orca_reserve)
+    records["prefix_caching"] = limits.enable_prefix_caching
+    records["async_scheduling"] = limits.async_scheduling
+    records["swap"] = limits.preemption_mode == "swap"
+    records["swap_overlap"] = limits.swap_overlap
+    host = limits.swap_space * 2**30 * cluster.tp
+    block_bytes = profiles.model_spec(cluster.model).kv_bytes * limits.block_size
+    records["host_blocks"] = min(int(host / block_bytes), 2**30)
+    records["swap_bandwidth"] = limits.swap_bandwidth * cluster.tp
+    records["link_bandwidth"] = cluster.link.resolved[0]
     return records
 
 
@@ -74,6 +131,16 @@ def cluster_record(scenario: Scenario, seed: int, track: bool) -> np.ndarray:
     record["router_counter"] = (
         0 if scenario.cluster.router == "round_robin" else int(seeds[1]) << 24
     )
+    model = profiles.model_spec(scenario.cluster.model)
+    migration = scenario.cluster.migration
+    record["kv_bytes"] = model.kv_bytes
+    record["num_layers"] = model.layers
+    record["link_latency"] = scenario.cluster.link.resolved[1]
+    record["layerwise"] = scenario.cluster.link.layerwise
+    record["migration"] = int(Migration[migration.mode.upper()])
+    record["migration_stages"] = migration.stages
+    record["migration_last_blocks"] = migration.last_blocks
+    record["max_migrations"] = migration.concurrent
     record["horizon"] = scenario.episode.warm_start + scenario.episode.duration
     record["track"] = track
     record["penalty"] = int(Penalty[slo.penalty.upper()])

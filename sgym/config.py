@@ -3,7 +3,7 @@
 The engine's names are vLLM's own. `sgym.loading` reads a scenario from a file.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -23,28 +23,10 @@ class Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class Cluster(Model):
-    """The machines: equal colocated instances behind a router."""
-
-    instances: Annotated[int, Field(ge=1, le=4096)] = Field(
-        default=1, description="serving engines"
-    )
-    gpu: str = Field(
-        default="A100-80GB", description="GPU of an instance, as in `sgym list profiles`"
-    )
-    model: str = Field(
-        default="Llama-3.1-8B", description="model served, as in `sgym list profiles`"
-    )
-    tp: Annotated[int, Field(ge=1, le=8)] = Field(
-        default=1, description="GPUs of an instance (tensor parallel)"
-    )
-    router: str = Field(default="round_robin", description="which instance takes an arrival")
-
-
 class Engine(Model):
     """Limits of one engine, under vLLM's argument names."""
 
-    former: Literal["vllm_v1", "vllm_v0", "sarathi", "orca"] = Field(
+    former: Literal["vllm_v1", "vllm_v0", "sarathi", "orca", "sglang"] = Field(
         default="vllm_v1", description="the engine whose batch forming is simulated"
     )
     max_num_seqs: Annotated[int, Field(ge=1, le=8192)] = Field(
@@ -84,6 +66,159 @@ class Engine(Model):
         default="max_len",
         description="KV that orca reserves: max_model_len, next power of 2, or the truth",
     )
+    enable_prefix_caching: bool = Field(
+        default=False, description="vllm_v1: keep KV for later prompts that begin alike"
+    )
+    async_scheduling: bool = Field(
+        default=False, description="vllm_v1: form the next batch while one is computed"
+    )
+    preemption_mode: Literal["recompute", "swap"] = Field(
+        default="recompute", description="what becomes of the KV of a preempted request"
+    )
+    swap_space: Annotated[float, Field(ge=0, le=LARGEST)] = Field(
+        default=4.0, description="swap: GiB of host memory per GPU"
+    )
+    swap_bandwidth: Positive = Field(
+        default=25e9,
+        description="swap: bytes per second and GPU, each way (PCIe 4.0 x16 reaches about 25e9)",
+    )
+    swap_overlap: bool = Field(
+        default=False, description="swap: copies run beside the computation, not before it"
+    )
+
+
+LINKS = {
+    "nvlink": (300e9, 5e-6),
+    "pcie": (25e9, 10e-6),
+    "infiniband": (50e9, 5e-6),
+    "ethernet": (12.5e9, 50e-6),
+}
+"""Port of an instance: bytes per second each way, seconds. SOURCES"""
+
+
+class Link(Model):
+    """The network port of each instance; transfers through a port share it equally."""
+
+    preset: Literal["nvlink", "pcie", "infiniband", "ethernet"] = Field(
+        default="infiniband", description="bandwidth and latency of a kind of link"
+    )
+    bandwidth: Positive | None = Field(
+        default=None, description="bytes per second each way; none = the preset's"
+    )
+    latency: Seconds | None = Field(
+        default=None, description="seconds before what was sent is there; none = the preset's"
+    )
+    layerwise: bool = Field(
+        default=False, description="hand-off: send each layer's KV while the next is computed"
+    )
+
+    @property
+    def resolved(self) -> tuple[float, float]:
+        """Bytes per second, seconds."""
+        bandwidth, latency = LINKS[self.preset]
+        return (
+            bandwidth if self.bandwidth is None else self.bandwidth,
+            latency if self.latency is None else self.latency,
+        )
+
+
+class Migrate(Model):
+    """How a running request moves to another instance."""
+
+    mode: Literal["live", "stop_and_copy", "recompute"] = Field(
+        default="live", description="copied while it decodes, copied at rest, or computed again"
+    )
+    stages: Count = Field(default=3, description="live: copies before it gives up")
+    last_blocks: Count = Field(
+        default=16, description="live: below so many KV blocks to copy, the request stops for it"
+    )
+    concurrent: Count = Field(
+        default=1, description="migrations of an instance at a time, out and in"
+    )
+
+
+class Pool(Model):
+    """Equal instances of a cluster."""
+
+    role: Literal["mixed", "prefill", "decode"] = Field(
+        default="mixed", description="prefill: hands requests off; decode: takes them over"
+    )
+    instances: Annotated[int, Field(ge=1, le=4096)] = Field(
+        default=1, description="serving engines"
+    )
+    gpu: str | None = Field(default=None, description="none = cluster.gpu")
+    tp: Annotated[int, Field(ge=1, le=8)] | None = Field(
+        default=None, description="GPUs of an instance; none = cluster.tp"
+    )
+    engine: dict[str, Any] = Field(
+        default_factory=dict, description="settings that differ from scenario.engine"
+    )
+    profile: str | None = Field(
+        default=None, description="latency profile; none = as latency.profile, gpu and tp say"
+    )
+    link: Link | None = Field(default=None, description="none = cluster.link")
+
+    @model_validator(mode="after")
+    def _common_settings(self) -> "Pool":
+        for name in ("max_model_len", "block_size"):
+            if name in self.engine:
+                raise ValueError(
+                    f"`engine.{name}` must be the same everywhere, as requests move: "
+                    "set it in scenario.engine"
+                )
+        return self
+
+
+class Cluster(Model):
+    """The machines behind a router: equal instances, or pools of them."""
+
+    instances: Annotated[int, Field(ge=1, le=4096)] = Field(
+        default=1, description="serving engines, each of which prefills and decodes"
+    )
+    pools: tuple[Pool, ...] = Field(
+        default=(), description="instances by role and GPU; replaces `instances`"
+    )
+    gpu: str = Field(
+        default="A100-80GB", description="GPU of an instance, as in `sgym list profiles`"
+    )
+    model: str = Field(
+        default="Llama-3.1-8B", description="model served, as in `sgym list profiles`"
+    )
+    tp: Annotated[int, Field(ge=1, le=8)] = Field(
+        default=1, description="GPUs of an instance (tensor parallel)"
+    )
+    router: str = Field(default="round_robin", description="which instance takes an arrival")
+    staleness: Seconds = Field(
+        default=0.0, description="seconds between the reports on which the router relies"
+    )
+    handoff: str = Field(
+        default="least_kv", description="which decode instance takes a finished prefill"
+    )
+    link: Link = Link()
+    migration: Migrate = Migrate()
+
+    @property
+    def groups(self) -> tuple[Pool, ...]:
+        """The pools; equal mixed instances are one."""
+        return self.pools or (Pool(instances=self.instances),)
+
+    @property
+    def num_instances(self) -> int:
+        """Instances of all pools."""
+        return sum(pool.instances for pool in self.groups)
+
+    @model_validator(mode="after")
+    def _complete(self) -> "Cluster":
+        if self.pools and "instances" in self.model_fields_set and self.instances > 1:
+            raise ValueError("give `instances` or `pools`, not both")
+        roles = {pool.role for pool in self.groups}
+        if "prefill" in roles and roles == {"prefill"}:
+            raise ValueError("`pools` has prefill instances, but none that decodes")
+        if roles == {"decode"}:
+            raise ValueError("`pools` has decode instances, but none that prefills")
+        if self.num_instances > 4096:
+            raise ValueError(f"a cluster has at most 4096 instances, got {self.num_instances}")
+        return self
 
 
 class Linear(Model):

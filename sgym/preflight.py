@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sgym import profiles
-from sgym.assembly import engine_records, with_engine_of
+from sgym.assembly import machines, with_engine_of
 from sgym.config import Scenario
 from sgym.core import batch, build
 from sgym.core.layout import ARRIVAL
@@ -52,9 +52,10 @@ def unserved(scenario: Scenario, policy: str = "stock") -> Unserved:
     requests = build.fresh_requests(arrivals, fitted.engine.max_model_len)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", profiles.ProfileWarning)
-        usable_blocks = profiles.for_scenario(fitted)[1]
-    engine = engine_records(fitted, usable_blocks)[0]
-    refused = np.array([batch.never_fits(engine, request) for request in requests], bool)
+        engines, _ = machines(fitted)
+    refused = np.array(
+        [all(batch.never_fits(engine, request) for engine in engines) for request in requests], bool
+    )
     cut = (requests["output"] < pairs[:, 1]) & ~refused
     largest = pairs[refused][np.argmax(pairs[refused].sum(axis=1))] if refused.any() else None
     return Unserved(
@@ -91,7 +92,7 @@ def _about(scenario: Scenario, policy: str) -> list[str]:
     fitted = with_engine_of(scenario, policy)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        profiles.for_scenario(fitted)
+        machines(fitted)
         sentences = [str(unserved(scenario, policy))]
     sentences += [str(warning.message) for warning in caught]
     return [sentence for sentence in sentences if sentence]

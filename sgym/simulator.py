@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sgym import metrics, profiles, workload
+from sgym import metrics, workload
 from sgym.assembly import (
     cluster_record,
-    engine_records,
+    machines,
     parameters_of,
     set_metric,
     with_engine_of,
@@ -19,7 +19,7 @@ from sgym.assembly import (
 from sgym.config import Engine, Scenario
 from sgym.core import build, engine, metric
 from sgym.core import steer as core_steer
-from sgym.core.layout import DONE, LOG_FULL, ROUTE, SCHEDULE, State
+from sgym.core.layout import DONE, FULL, ROUTE, SCHEDULE, State
 from sgym.errors import PolicyError, ScenarioError, SimulationError
 from sgym.loading import load_scenario
 from sgym.policies import kernels
@@ -82,8 +82,7 @@ class Simulator:
         own = parameters_of(loaded, name)
         parameters = {key: own[key] for key in own if key not in Engine.model_fields}
         self._policy = policy_record(name, loaded.cluster.router, parameters)
-        self._latency, blocks = profiles.for_scenario(self.scenario)
-        self._engines = engine_records(self.scenario, blocks)
+        self._engines, self._latency = machines(self.scenario)
         self._arrivals = None if arrivals is None else self._own_arrivals(arrivals)
         self._log, self._track = tuple(log), track
         self.seed = seed
@@ -148,14 +147,14 @@ class Simulator:
         self.state.cluster["horizon"] = end
 
     def _drive(self) -> None:
-        while kernels.drive(self.state, self._policy, self._clients) == LOG_FULL:
+        while kernels.drive(self.state, self._policy, self._clients) == FULL:
             self.state = build.enlarged(self.state)
 
     def advance(self, route: bool = False) -> Decision:
         """Run to the next decision; arrivals are routed by the scenario's router unless `route`."""
         while True:
             kind = engine.advance(self.state)
-            if kind == LOG_FULL:
+            if kind == FULL:
                 self.state = build.enlarged(self.state)
             elif kind == ROUTE and not route:
                 kernels.answer(self.state, self._policy, self._clients)
@@ -215,16 +214,7 @@ class Simulator:
         state = self.state
         entries = steered_entries(steering, state.requests, i)
         set_knobs(steering, state.instances[i], state.engines[i])
-        core_steer.steer(
-            state.requests,
-            state.engines[i],
-            state.instances[i],
-            state.cluster[0],
-            state.running[i],
-            state.dry,
-            state.batches,
-            entries,
-        )
+        core_steer.steer(state, i, entries)
 
     def run(self, policy: Policy | None = None) -> "Result":
         """Run to the end under a policy of your own, or the built-in one."""

@@ -48,7 +48,7 @@ def facts(scenario: Scenario) -> list[str]:
     tokens = blocks * scenario.engine.block_size
     seconds = scenario.episode.warm_start + scenario.episode.duration
     look = {name: f"{value:.4g}" for name, value in workload.describe(scenario).items()}
-    instances = scenario.cluster.instances
+    instances = scenario.cluster.num_instances
     memory = f"{instances} instance(s), each with {blocks} usable KV blocks = {tokens} tokens"
     requests = (
         f"{look['requests']} requests of seed 0 in {seconds:g} s: {look['rate_rps']} per second, "

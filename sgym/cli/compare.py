@@ -162,7 +162,7 @@ def _setting(scenario: Scenario) -> str:
     machine = (
         "a linear latency model"
         if scenario.latency.linear is not None
-        else f"{cluster.model} on {cluster.instances * cluster.tp} x {cluster.gpu}"
+        else f"{cluster.model} on {cluster.num_instances * cluster.tp} x {cluster.gpu}"
     )
     if workload.trace is not None:
         load = f"trace {Path(workload.trace).name}"

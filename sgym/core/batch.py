@@ -116,26 +116,26 @@ def can_hold(engine, instance, blocks):
 
 
 @kernel
-def grow(request, instance, blocks):
+def grow(state, i, r, blocks):
     """Give a request more KV blocks."""
-    request["blocks"] += blocks
-    instance["free_blocks"] -= blocks
+    state.requests[r]["blocks"] += blocks
+    state.instances[i]["free_blocks"] -= blocks
 
 
 @kernel
-def admit(requests, instance, cluster, running, r):
+def admit(state, i, r):
     """Move a waiting request to the tail of the running ones."""
-    dequeue(requests, instance, r)
-    request = requests[r]
+    instance, request = state.instances[i], state.requests[r]
+    dequeue(state.requests, instance, r)
     request["phase"] = RUNNING
     if request["steering"] != instance["steerings"]:
         request["running_score"] = 0.0  # an earlier Steering's
-    running[instance["num_running"]] = r
+    state.running[i, instance["num_running"]] = r
     instance["num_running"] += 1
     if request["running_score"] != 0.0:
         instance["running_scored"] = 1
     if math.isnan(request["first_scheduled"]):
-        request["first_scheduled"] = cluster["clock"]
+        request["first_scheduled"] = state.cluster[0]["clock"]
 
 
 @kernel
@@ -192,13 +192,13 @@ def take_out(instance, running, k):
 
 
 @kernel
-def preempt(requests, engine, instance, cluster, dry, batches, r):
+def preempt(state, i, r):
     """Free all KV of a request that was just taken out of the running ones; it waits in front.
 
     Its known tokens, generated ones included, are prefilled again later (recompute).
     Returns the tokens it gives back to the budget of the batch being formed.
     """
-    request = requests[r]
+    instance, request = state.instances[i], state.requests[r]
     returned = 0
     if request["scheduled"] > 0:
         returned = unschedule(request, instance)
@@ -210,10 +210,10 @@ def preempt(requests, engine, instance, cluster, dry, batches, r):
     request["preemptions"] += 1
     instance["preemptions"] += 1
     instance["num_preempted"] += 1
-    enqueue(requests, engine, instance, r, True)
-    metric.track(requests, cluster, dry, r)
-    if batches.size > 0:
-        log_batched(batches, cluster, r, 0, 0)
+    enqueue(state.requests, state.engines[i], instance, r, True)
+    metric.track(state.requests, state.cluster[0], state.dry, r)
+    if state.batches.size > 0:
+        log_batched(state.batches, state.cluster[0], r, 0, 0)
     return returned
 
 

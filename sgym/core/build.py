@@ -7,20 +7,27 @@ import numpy as np
 from sgym.core.layout import (
     ARRIVAL,
     BATCHED,
+    BLOCK,
     EVENT,
     INSTANCE,
     ITERATION,
+    MOVE,
     NEVER,
     NONE,
     REQUEST,
+    TABLE,
     TOKEN,
+    TRANSFER,
     State,
 )
 
 FIRST_LOG = 4096  # entries; logs grow by doubling
 
-LOGS = ("tokens", "iterations", "batches")
-"""What can be logged: each token's time, each iteration, each request in each iteration."""
+FIRST_POOL = 64  # entries; same
+
+LOGS = ("tokens", "iterations", "batches", "moves")
+"""What can be logged: each token's time, each iteration, each request in each iteration, and each
+hand-off, migration, preemption, swap, rejection and change of role."""
 
 
 def fresh_requests(arrivals: np.ndarray, max_model_len: int) -> np.ndarray:
@@ -35,8 +42,9 @@ def fresh_requests(arrivals: np.ndarray, max_model_len: int) -> np.ndarray:
         requests[name] = arrivals[name]
     room = np.maximum(max_model_len - requests["prompt"], 1)
     requests["output"] = np.minimum(requests["output"], room)
-    for name in ("left", "right", "parent", "instance"):
+    for name in ("left", "right", "parent", "instance", "other", "transfer"):
         requests[name] = NONE
+    requests["table"] = requests["other_table"] = NONE
     for name in ("first_scheduled", "first_token", "last_token", "finish"):
         requests[name] = np.nan
     return requests
@@ -48,6 +56,7 @@ def fresh_state(
     latency: np.ndarray,
     cluster: np.ndarray,
     log: Sequence[str] = (),
+    hashes: np.ndarray | None = None,
 ) -> State:
     """All arrays of a simulation at time 0.
 
@@ -57,28 +66,40 @@ def fresh_state(
         latency: LATENCY (number of profiles,).
         cluster: CLUSTER (1,) with horizon and metric filled in.
         log: names out of LOGS.
+        hashes: int64, what REQUEST.first_hash points into; None = no prompts begin alike.
     """
     instances = np.zeros(len(engines), INSTANCE)
     neutral(instances, engines)
     instances["free_blocks"] = engines["num_blocks"]
+    instances["free_host_blocks"] = engines["host_blocks"]
+    instances["role"] = engines["role"]
+    instances["next_role"] = NONE
     instances["waiting_root"] = NONE
     instances["next_dry"] = NEVER
     row = cluster[0]
     row["num_requests"] = row["num_unfinished"] = len(requests)
     row["num_instances"] = len(engines)
     row["instance"] = row["request"] = NONE
+    row["next_transfer"] = NEVER
+    row["free_table"] = NONE
     return State(
         requests=requests,
         engines=engines,
         instances=instances,
         cluster=cluster,
         running=np.zeros((len(engines), int(engines["max_num_seqs"].max())), np.int32),
-        events=np.zeros(2 * len(engines) + 2, EVENT),
+        events=np.zeros(2 * len(engines) + FIRST_POOL, EVENT),
         dry=np.zeros(len(requests) + 1, EVENT),
         latency=latency,
+        transfers=np.zeros(FIRST_POOL, TRANSFER),
+        hashes=np.zeros(0, np.int64) if hashes is None else hashes,
+        blocks=np.zeros((len(engines), 0), BLOCK),
+        buckets=np.zeros((len(engines), 0), np.int32),
+        tables=np.zeros(0, TABLE),
         tokens=_log("tokens", TOKEN, log, engines),
         iterations=_log("iterations", ITERATION, log, engines),
         batches=_log("batches", BATCHED, log, engines),
+        moves=_log("moves", MOVE, log, engines),
     )
 
 
@@ -106,11 +127,15 @@ def _same_bytes(array: np.ndarray) -> np.ndarray:
 
 
 def enlarged(state: State) -> State:
-    """The same state with every log twice as long."""
+    """The same state with every log and pool twice as long."""
     return state._replace(
         tokens=_doubled(state.tokens),
         iterations=_doubled(state.iterations),
         batches=_doubled(state.batches),
+        moves=_doubled(state.moves),
+        transfers=_doubled(state.transfers),
+        events=_doubled(state.events),
+        tables=_doubled(state.tables),
     )
 
 

@@ -8,10 +8,10 @@ from sgym.core.latency import iteration_time, prefill_attention
 from sgym.core.layout import (
     DONE,
     FINISHED,
+    FULL,
     GAP_BINS,
     GAP_MIN,
     GAP_RATIO,
-    LOG_FULL,
     NEVER,
     REFUSED,
     ROUTE,
@@ -26,7 +26,7 @@ INVERSE_LOG_RATIO = 1.0 / math.log(GAP_RATIO)
 
 @kernel
 def advance(state):
-    """Run until a decision is due, and say which: DONE, ROUTE, SCHEDULE or LOG_FULL.
+    """Run until a decision is due, and say which: DONE, ROUTE, SCHEDULE or FULL.
 
     Everything that happens at one time is applied before an instance is asked: arrivals first, then
     iterations that end, lowest instance first.
@@ -34,7 +34,7 @@ def advance(state):
     cluster = state.cluster[0]
     while True:
         if logs_are_full(state, cluster):
-            return stop(cluster, LOG_FULL)
+            return stop(cluster, FULL)
         arrival = NEVER
         if cluster["next_arrival"] < cluster["num_requests"]:
             arrival = state.requests[cluster["next_arrival"]]["arrival"]
@@ -80,6 +80,7 @@ def logs_are_full(state, cluster):
     room = 3 * state.running.shape[1] + 8
     return (
         (state.tokens.size > 0 and cluster["num_tokens_logged"] + room > state.tokens.size)
+        or (state.moves.size > 0 and cluster["num_moves_logged"] + room > state.moves.size)
         or (state.batches.size > 0 and cluster["num_batches_logged"] + room > state.batches.size)
         or (
             state.iterations.size > 0
@@ -139,7 +140,7 @@ def iterate(state):
     clear_batch(instance)
     batch.open_pass(instance)
     steer.sort_running(state.requests, instance, running)
-    form(state.requests, engine, instance, cluster, running, state.dry, state.batches)
+    form(state, i)
     if instance["prefill_tokens"] + instance["decode_seqs"] == 0:
         if instance["num_preempted"] > 0:  # room was made, but nobody could use it in that pass
             ask(instance, cluster, state.events, i)
@@ -166,16 +167,17 @@ def iterate(state):
 
 
 @kernel
-def form(requests, engine, instance, cluster, running, dry, batches):
+def form(state, i):
     """Form a batch the way this engine does."""
-    if engine["former"] == VLLM_V0:
-        vllm_v0.form(requests, engine, instance, cluster, running, dry, batches)
-    elif engine["former"] == SARATHI:
-        sarathi.form(requests, engine, instance, cluster, running, dry, batches)
-    elif engine["former"] == ORCA:
-        orca.form(requests, engine, instance, cluster, running)
+    former = state.engines[i]["former"]
+    if former == VLLM_V0:
+        vllm_v0.form(state, i)
+    elif former == SARATHI:
+        sarathi.form(state, i)
+    elif former == ORCA:
+        orca.form(state, i)
     else:
-        vllm_v1.form(requests, engine, instance, cluster, running, dry, batches)
+        vllm_v1.form(state, i)
 
 
 @kernel

@@ -5,7 +5,10 @@ entries of its known tokens, possibly in *chunks*; every later step is a *decode
 `known` = prompt + generated; `computed` of these have their KV in memory, held in *blocks*. One
 *iteration* of an instance runs a *batch*. *Due* is when a reader needs the next token, *lateness*
 how long the reader has waited for an overdue one, *dry* a reader who waits right now.
-Indexes are -1 where there is none. Times are seconds since the start of the window.
+The *role* of an instance says whether it decodes what it has prefilled: a *hand-off* moves the KV of
+a finished prefill to another instance, a *migration* that of a decoding request, a *swap* moves it
+to host memory and back. Indexes are -1 where there is none. Times are seconds since the start of
+the window.
 """
 
 from enum import IntEnum
@@ -14,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 NONE = -1
+HOST = -2  # as a place of KV: the memory of the host
 NEVER = 1e300  # seconds; a time that does not come
 
 
@@ -26,9 +30,10 @@ class Phase(IntEnum):
     FINISHED = 3
     REJECTED = 4  # by a policy
     REFUSED = 5  # by the engine: could never fit
+    MOVING = 6  # prefilled and about to be handed off, or stopped while its KV is copied
 
 
-PENDING, WAITING, RUNNING, FINISHED, REJECTED, REFUSED = (int(phase) for phase in Phase)
+PENDING, WAITING, RUNNING, FINISHED, REJECTED, REFUSED, MOVING = (int(phase) for phase in Phase)
 
 
 class Decision(IntEnum):
@@ -37,10 +42,51 @@ class Decision(IntEnum):
     DONE = 0  # the horizon is reached or all work is done
     ROUTE = 1  # which instance takes `cluster.request`?
     SCHEDULE = 2  # how does `cluster.instance` form its next batch?
-    LOG_FULL = 3  # no decision: the caller must enlarge a log and call again
+    FULL = 3  # no decision: the caller must enlarge logs and pools, and call again
+    HANDOFF = 4  # `cluster.request` is prefilled on `cluster.instance`: where does it decode?
 
 
-DONE, ROUTE, SCHEDULE, LOG_FULL = (int(decision) for decision in Decision)
+DONE, ROUTE, SCHEDULE, FULL, HANDOFF = (int(decision) for decision in Decision)
+
+
+class Role(IntEnum):
+    """What an instance is for."""
+
+    MIXED = 0  # prefills and decodes
+    PREFILL = 1  # hands a request off when its prefill is done
+    DECODE = 2  # like MIXED, but routers do not offer it to arrivals
+
+
+MIXED, PREFILL, DECODE = (int(role) for role in Role)
+
+
+class Migration(IntEnum):
+    """How a running request moves to another instance."""
+
+    LIVE = 0  # copied in stages while it decodes, stopped for the last one (Llumnix)
+    STOP_AND_COPY = 1  # stopped, copied, resumed
+    RECOMPUTE = 2  # its KV is dropped and computed again there
+
+
+class Transfer(IntEnum):
+    """Why KV is on its way between instances."""
+
+    HANDOFF = 0
+    STAGE = 1  # of a live migration; the request goes on decoding
+    LAST_STAGE = 2  # of a migration; the request has stopped
+
+
+class Move(IntEnum):
+    """A row of the log of moves."""
+
+    HANDOFF = 0  # KV from a prefill to a decode instance
+    MIGRATION = 1
+    ABORT = 2  # of a migration
+    PREEMPTION = 3  # recompute
+    SWAP_OUT = 4
+    SWAP_IN = 5
+    REJECTION = 6
+    ROLE = 7  # an instance changed its role; `request` is the new role
 
 
 class Former(IntEnum):
@@ -50,6 +96,7 @@ class Former(IntEnum):
     VLLM_V0 = 1
     SARATHI = 2
     ORCA = 3
+    SGLANG = 4
 
 
 class Penalty(IntEnum):
@@ -79,6 +126,8 @@ ARRIVAL = np.dtype(
         ("priority", np.int32),  # lower is served first (vLLM's convention)
         ("tenant", np.int32),  # for fairness between clients
         ("user_class", np.int32),  # index into the scenario's classes of users
+        ("first_hash", np.int64),  # index into `hashes` of what its prompt shares with others
+        ("num_hashes", np.int32),  # how many it has there; 0 = shares nothing
     ]
 )
 
@@ -92,7 +141,12 @@ REQUEST = np.dtype(
         ("generated", np.int32),  # tokens delivered so far
         ("computed", np.int32),  # tokens whose KV is in memory
         ("scheduled", np.int32),  # tokens in the iteration under way
-        ("blocks", np.int32),  # KV blocks held
+        ("blocks", np.int32),  # KV blocks held on its instance
+        ("other", np.int32),  # WAITING: where its KV lies; RUNNING: where it is copied to; or HOST
+        ("other_blocks", np.int32),  # KV blocks held there
+        ("transfer", np.int32),  # its entry of `transfers`
+        ("stays", np.int32),  # 1: was prefilled on a prefill instance and decodes there too
+        ("streamed", np.float64),  # seconds of its prefill in which KV could be sent layer by layer
         # --- what the reader experiences ---
         ("due", np.float64),  # seconds; when the next token is due
         ("lateness", np.float64),  # seconds; worst over the delivered tokens
@@ -127,6 +181,15 @@ REQUEST = np.dtype(
         ("user_class", np.int32),
         ("preemptions", np.int32),
         ("recomputed", np.int32),  # tokens whose KV was computed more than once
+        ("migrations", np.int32),
+        ("swaps", np.int32),  # how often it was swapped out
+        # --- prefix caching ---
+        ("first_hash", np.int64),  # index into `hashes`
+        ("num_hashes", np.int32),
+        ("cached", np.int32),  # tokens found in the prefix cache, over its life
+        ("table", np.int32),  # its last block on its instance: entry of `tables`
+        ("other_table", np.int32),  # same in the other place
+        ("registered", np.int32),  # its leading blocks that others can find
     ],
     align=True,
 )
@@ -135,6 +198,7 @@ REQUEST = np.dtype(
 ENGINE = np.dtype(
     [
         ("former", np.int32),  # Former
+        ("role", np.int32),  # Role at the start
         ("max_num_seqs", np.int32),
         ("max_num_batched_tokens", np.int32),
         ("max_model_len", np.int32),  # tokens
@@ -146,8 +210,16 @@ ENGINE = np.dtype(
         ("reserve_full_isl", np.int32),  # 0 or 1
         ("by_priority", np.int32),  # 0 fcfs, 1 priority
         ("orca_reserve", np.int32),  # 0 max_model_len, 1 and 2 see config.Engine.orca_reserve
+        ("prefix_caching", np.int32),  # 0 or 1
+        ("async_scheduling", np.int32),  # 0 or 1
+        ("swap", np.int32),  # 0: preemption drops KV, 1: swaps it to the host
+        ("swap_overlap", np.int32),  # 1: copies run beside the computation
+        ("host_blocks", np.int32),  # KV blocks that fit into host memory
         ("latency", np.int32),  # row of LATENCY
-    ]
+        ("swap_bandwidth", np.float64),  # bytes per second, each way
+        ("link_bandwidth", np.float64),  # bytes per second of its network port, each way
+    ],
+    align=True,
 )
 
 INSTANCE = np.dtype(
@@ -159,6 +231,8 @@ INSTANCE = np.dtype(
         ("reserve", np.int32),  # KV blocks that admission leaves free
         ("hold_prefill", np.int32),  # 0 or 1
         # --- state ---
+        ("role", np.int32),  # Role
+        ("next_role", np.int32),  # Role once its present work is done, NONE = no change
         ("busy", np.int32),  # 1 while an iteration is under way
         ("asked", np.int32),  # 1 while a SCHEDULE event is in the queue
         ("num_running", np.int32),
@@ -170,6 +244,16 @@ INSTANCE = np.dtype(
         ("running_scored", np.int32),  # 1: some running request has a score other than 0
         ("waiting_root", np.int32),  # request
         ("free_blocks", np.int32),
+        ("free_host_blocks", np.int32),
+        ("num_loading", np.int32),  # requests whose KV is on its way here; each has a seat
+        ("num_leaving", np.int32),  # requests elsewhere whose KV, or part of it, still lies here
+        ("migrating_out", np.int32),  # migrations under way from here
+        ("migrating_in", np.int32),  # and to here
+        ("num_out", np.int32),  # transfers that share its port outwards
+        ("num_in", np.int32),  # and inwards
+        ("leaving_blocks", np.int32),  # KV blocks of `free_blocks` still being swapped out
+        ("swap_out_ends", np.float64),  # seconds; when the copies ordered so far are done
+        ("swap_in_ends", np.float64),  # seconds
         ("prefill_backlog", np.int32),  # 1: the last unheld pass left prefill work behind
         ("front_rank", np.int64),
         ("back_rank", np.int64),
@@ -189,6 +273,8 @@ INSTANCE = np.dtype(
         ("iterations", np.int64),
         ("preemptions", np.int64),
         ("batched_tokens", np.int64),
+        ("looked_up", np.int64),  # tokens whose KV admission looked for in the prefix cache
+        ("found", np.int64),  # and of these, found
         ("busy_time", np.float64),  # seconds
         ("block_time", np.float64),  # used blocks times seconds
         ("running_time", np.float64),  # running requests times seconds
@@ -203,6 +289,7 @@ STEERED = np.dtype(
         ("request", np.int32),
         ("preempt", np.int32),  # 0 or 1
         ("reject", np.int32),  # 0 or 1
+        ("migrate_to", np.int32),  # instance, NONE = stay
         ("waiting_score", np.float64),  # highest first; -inf = held
         ("running_score", np.float64),  # highest first; lowest is preempted first
     ],
@@ -226,6 +313,19 @@ CLUSTER = np.dtype(
         ("num_unfinished", np.int32),  # requests that still need service, those to come included
         ("num_events", np.int32),  # entries of the event heap
         ("num_dry", np.int32),  # entries of the dry heap
+        # --- network ---
+        ("num_transfers", np.int32),  # entries of `transfers` in use
+        ("layerwise", np.int32),  # 1: KV is sent layer by layer while the prefill computes
+        ("num_layers", np.int32),
+        ("kv_bytes", np.float64),  # bytes of a token's KV
+        ("link_latency", np.float64),  # seconds
+        ("transfers_since", np.float64),  # seconds; up to when `remaining` is complete
+        ("next_transfer", np.float64),  # seconds; when the first transfer ends, NEVER = none
+        ("migration", np.int32),  # Migration
+        ("migration_stages", np.int32),  # most copies before a live migration gives up
+        ("migration_last_blocks", np.int32),  # below so many blocks to copy, the request stops
+        ("max_migrations", np.int32),  # of an instance at a time, out and in
+        ("hash_block", np.int32),  # tokens of a prompt that one entry of `hashes` stands for
         ("noise_counter", np.int64),  # of random.uniform
         ("router_counter", np.int64),  # same
         ("policy_counter", np.int64),  # same
@@ -246,9 +346,17 @@ CLUSTER = np.dtype(
         ("qoe", np.float64),  # sum of the QoE of finished requests
         # --- counts ---
         ("iterations", np.int64),
+        ("handoffs", np.int64),
+        ("migrations", np.int64),
+        ("aborted", np.int64),  # migrations that failed
+        ("transferred", np.float64),  # bytes between instances
+        ("swapped", np.float64),  # bytes between GPUs and hosts, both ways
         ("num_tokens_logged", np.int64),
         ("num_iterations_logged", np.int64),
         ("num_batches_logged", np.int64),
+        ("num_moves_logged", np.int64),
+        ("num_tables", np.int32),  # entries of `tables` ever used
+        ("free_table", np.int32),  # first of those free again
         (
             "last_gap",
             np.float64,
@@ -258,6 +366,37 @@ CLUSTER = np.dtype(
     ],
     align=True,
 )
+
+# KV on its way from one instance to another.
+TRANSFER = np.dtype(
+    [
+        ("request", np.int32),
+        ("kind", np.int32),  # Transfer
+        ("source", np.int32),  # instance
+        ("target", np.int32),  # instance
+        ("tokens", np.int32),  # of a migration: KV entries that are there once it is done
+        ("stage", np.int32),  # of a live migration, from 1
+        ("active", np.int32),  # 1: uses bandwidth, 0: all sent, latency to go
+        ("start", np.float64),  # seconds
+        ("remaining", np.float64),  # bytes
+        ("rate", np.float64),  # bytes per second
+    ],
+    align=True,
+)
+
+# A KV block of an instance with prefix caching.
+BLOCK = np.dtype(
+    [
+        ("key", np.int64),  # what it holds, see core.prefix; NONE = nothing that can be found
+        ("uses", np.int32),  # requests that hold it
+        ("next_free", np.int32),  # block; list of free blocks, next to be taken first
+        ("previous_free", np.int32),  # block
+        ("chained", np.int32),  # block; next one in the same bucket of the hash table
+    ]
+)
+
+# A request's list of blocks, from the last one to the first.
+TABLE = np.dtype([("block", np.int32), ("before", np.int32)])
 
 # An entry of a binary heap, ordered by (time, kind, index).
 EVENT = np.dtype([("time", np.float64), ("kind", np.int32), ("index", np.int32)])
@@ -327,6 +466,21 @@ BATCHED = np.dtype(
 )
 
 
+# What happened to a request (or to the role of an instance) outside of a batch.
+MOVE = np.dtype(
+    [
+        ("kind", np.int32),  # Move
+        ("request", np.int32),
+        ("source", np.int32),  # instance, or HOST
+        ("target", np.int32),  # instance, or HOST
+        ("tokens", np.int32),  # KV entries moved or dropped
+        ("start", np.float64),  # seconds
+        ("end", np.float64),  # seconds
+    ],
+    align=True,
+)
+
+
 class State(NamedTuple):
     """Everything that changes during an episode; copying the arrays copies the simulation."""
 
@@ -338,6 +492,12 @@ class State(NamedTuple):
     events: np.ndarray  # EVENT heap
     dry: np.ndarray  # EVENT heap of requests by the time they run dry
     latency: np.ndarray  # LATENCY (number of profiles,)
+    transfers: np.ndarray  # TRANSFER pool
+    hashes: np.ndarray  # int64: what prompts share, see core.prefix
+    blocks: np.ndarray  # BLOCK (num_instances, most num_blocks); empty = no prefix caching
+    buckets: np.ndarray  # int32 (num_instances, a power of 2): first block of each bucket
+    tables: np.ndarray  # TABLE pool
     tokens: np.ndarray  # TOKEN log; empty = not logged
     iterations: np.ndarray  # ITERATION log; empty = not logged
     batches: np.ndarray  # BATCHED log; empty = not logged
+    moves: np.ndarray  # MOVE log; empty = not logged

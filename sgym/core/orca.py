@@ -6,8 +6,10 @@ from sgym.core.layout import NONE
 
 
 @kernel
-def form(requests, engine, instance, cluster, running):
+def form(state, i):
     """All running requests decode; whole prompts join while sequences and reservations last."""
+    requests, engine, instance = state.requests, state.engines[i], state.instances[i]
+    running = state.running[i]
     budget = instance["token_budget"]
     limited = budget < engine["max_num_batched_tokens"]  # the engine itself has no budget
     for k in range(instance["num_running"]):
@@ -26,8 +28,8 @@ def form(requests, engine, instance, cluster, running):
         blocks = batch.orca_blocks(engine, request)
         if (limited and known > budget) or not batch.can_hold(engine, instance, blocks):
             break
-        batch.admit(requests, instance, cluster, running, r)
-        batch.grow(request, instance, blocks)
+        batch.admit(state, i, r)
+        batch.grow(state, i, r, blocks)
         batch.schedule(request, instance, known)
         budget -= known
     instance["prefill_backlog"] = 1 if batch.num_eligible(instance) > 0 else 0

@@ -9,16 +9,18 @@ from sgym.core import batch, vllm_v0
 
 
 @kernel
-def form(requests, engine, instance, cluster, running, dry, batches):
+def form(state, i):
     """Fill the batch up to `max_num_batched_tokens`, Sarathi's chunk size."""
+    requests, engine, instance = state.requests, state.engines[i], state.instances[i]
+    running = state.running[i]
     budget = min(instance["token_budget"], engine["max_num_batched_tokens"])
     cap = batch.tighter(engine["long_prefill_token_threshold"], instance["chunk_cap"])
     defer = batch.holds_prefill(requests, instance, running)
     sort_by_arrival(requests, instance, running)
-    budget = decode(requests, engine, instance, cluster, running, dry, batches, budget)
+    budget = decode(state, i, budget)
     if not defer:
         budget = continue_prefills(requests, instance, running, budget, cap)
-        vllm_v0.admit_chunks(requests, engine, instance, cluster, running, (budget, cap))
+        vllm_v0.admit_chunks(state, i, (budget, cap))
 
 
 @kernel
@@ -44,19 +46,21 @@ def runs_before(requests, a, b):
 
 
 @kernel
-def decode(requests, engine, instance, cluster, running, dry, batches, budget):
+def decode(state, i, budget):
     """One token for each decoding request; the youngest gives way when no block is free."""
+    instance, running = state.instances[i], state.running[i]
     k = 0
     while k < instance["num_running"]:
-        request = requests[running[k]]
+        r = running[k]
+        request = state.requests[r]
         if request["prefilling"]:
             k += 1
             continue
         if budget <= 0:
             break
-        if not vllm_v0.make_slot(requests, engine, instance, cluster, running, dry, batches, k):
+        if not vllm_v0.make_slot(state, i, k):
             break
-        vllm_v0.append_slot(request, engine, instance)
+        vllm_v0.append_slot(state, i, r)
         batch.schedule(request, instance, 1)
         budget -= 1
         k += 1

@@ -6,14 +6,15 @@ from sgym.core.layout import NONE, REJECTED, RUNNING, WAITING
 
 
 @kernel
-def steer(requests, engine, instance, cluster, running, dry, batches, steered):
+def steer(state, i, steered):
     """Apply what a Steering says of single requests; whatever it does not name is neutral.
 
     `steered` is STEERED (n,), each request at most once and of this instance; entries that no
     longer apply (a reject of a running request, say) are ignored. The caller has set the knobs of
     INSTANCE.
     """
-    settle(requests, engine, instance)
+    requests, instance, running = state.requests, state.instances[i], state.running[i]
+    settle(requests, state.engines[i], instance)
     sort_running(requests, instance, running)
     for k in range(instance["num_running"]):
         requests[running[k]]["running_score"] = 0.0
@@ -23,7 +24,7 @@ def steer(requests, engine, instance, cluster, running, dry, batches, steered):
     instance["steerings"] += 1
     for entry in steered:
         if entry["reject"] and requests[entry["request"]]["phase"] == WAITING:
-            reject(requests, instance, cluster, entry["request"])
+            reject(state, i, entry["request"])
     for entry in steered:
         r = entry["request"]
         if entry["preempt"] and requests[r]["phase"] == RUNNING:
@@ -32,18 +33,18 @@ def steer(requests, engine, instance, cluster, running, dry, batches, steered):
                     batch.take_out(instance, running, k)
                     break
             requests[r]["held"] = 1
-            batch.preempt(requests, engine, instance, cluster, dry, batches, r)
+            batch.preempt(state, i, r)
     for entry in steered:
         score(requests, instance, entry)
     sort_running(requests, instance, running)
 
 
 @kernel
-def reject(requests, instance, cluster, r):
+def reject(state, i, r):
     """Refuse a waiting request; it stays in the denominator and its reader keeps waiting."""
-    batch.dequeue(requests, instance, r)
-    requests[r]["phase"] = REJECTED
-    cluster["num_unfinished"] -= 1
+    batch.dequeue(state.requests, state.instances[i], r)
+    state.requests[r]["phase"] = REJECTED
+    state.cluster[0]["num_unfinished"] -= 1
 
 
 @kernel

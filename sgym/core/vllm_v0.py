@@ -10,28 +10,30 @@ from sgym.core.layout import NONE
 
 
 @kernel
-def form(requests, engine, instance, cluster, running, dry, batches):
+def form(state, i):
     """Fill the batch."""
-    if engine["chunked_prefill"]:
-        form_chunked(requests, engine, instance, cluster, running, dry, batches)
+    if state.engines[i]["chunked_prefill"]:
+        form_chunked(state, i)
     else:
-        form_whole(requests, engine, instance, cluster, running, dry, batches)
-    release_victims(requests, instance)
+        form_whole(state, i)
+    release_victims(state.requests, state.instances[i])
 
 
 @kernel
-def form_whole(requests, engine, instance, cluster, running, dry, batches):
+def form_whole(state, i):
     """New prompts alone if any can be admitted, else a token for all running requests."""
+    engine, instance = state.engines[i], state.instances[i]
     budget = min(instance["token_budget"], engine["max_num_batched_tokens"])
-    if not batch.holds_prefill(requests, instance, running):
-        admit_whole(requests, engine, instance, cluster, running, budget)
+    if not batch.holds_prefill(state.requests, instance, state.running[i]):
+        admit_whole(state, i, budget)
     if instance["num_prefills"] == 0:
-        decode(requests, engine, instance, cluster, running, dry, batches, budget)
+        decode(state, i, budget)
 
 
 @kernel
-def admit_whole(requests, engine, instance, cluster, running, budget):
+def admit_whole(state, i, budget):
     """Admit whole prompts in order while tokens, sequences and blocks last."""
+    requests, engine, instance = state.requests, state.engines[i], state.instances[i]
     while budget > 0 and instance["num_running"] < instance["active_cap"]:
         r = batch.head(requests, instance)
         if r == NONE:
@@ -41,55 +43,60 @@ def admit_whole(requests, engine, instance, cluster, running, budget):
         blocks = batch.blocks_for(known, engine["block_size"])
         if known > budget or not batch.can_hold(engine, instance, blocks):
             break
-        batch.admit(requests, instance, cluster, running, r)
-        batch.grow(request, instance, blocks)
+        batch.admit(state, i, r)
+        batch.grow(state, i, r, blocks)
         batch.schedule(request, instance, known)
         budget -= known
     instance["prefill_backlog"] = 1 if batch.num_eligible(instance) > 0 else 0
 
 
 @kernel
-def decode(requests, engine, instance, cluster, running, dry, batches, budget):
+def decode(state, i, budget):
     """One token for each running request, preempting from the tail when no block is free."""
+    instance = state.instances[i]
     k = 0
     while k < instance["num_running"] and budget > 0:
-        request = requests[running[k]]
-        if not make_slot(requests, engine, instance, cluster, running, dry, batches, k):
+        r = state.running[i, k]
+        if not make_slot(state, i, k):
             break
-        append_slot(request, engine, instance)
-        batch.schedule(request, instance, 1)
+        append_slot(state, i, r)
+        batch.schedule(state.requests[r], instance, 1)
         budget -= 1
         k += 1
 
 
 @kernel
-def make_slot(requests, engine, instance, cluster, running, dry, batches, k):
+def make_slot(state, i, k):
     """Preempt from the tail until a block is free; False if the k-th itself had to go."""
+    requests, engine, instance = state.requests, state.engines[i], state.instances[i]
     while instance["free_blocks"] < 1:
         tail = instance["num_running"] - 1
-        gone = batch.take_out(instance, running, tail)
+        gone = batch.take_out(instance, state.running[i], tail)
         if engine["former"] == 1 and requests[gone]["held"] == 0:  # sarathi may admit it at once
             requests[gone]["held"] = 2
-        batch.preempt(requests, engine, instance, cluster, dry, batches, gone)
+        batch.preempt(state, i, gone)
         if tail == k:
             return False
     return True
 
 
 @kernel
-def append_slot(request, engine, instance):
+def append_slot(state, i, r):
     """Take a new block if the next token needs one."""
-    if request["computed"] + 1 > request["blocks"] * engine["block_size"]:
-        batch.grow(request, instance, 1)
+    request = state.requests[r]
+    if request["computed"] + 1 > request["blocks"] * state.engines[i]["block_size"]:
+        batch.grow(state, i, r, 1)
 
 
 @kernel
-def form_chunked(requests, engine, instance, cluster, running, dry, batches):
+def form_chunked(state, i):
     """Running requests in their order, then new prompts with what is left of the budget.
 
     The running list is rebuilt: those the budget did not reach, decodes, prefills, new ones. A
     victim is not admitted in the pass that preempted it, but others behind it are.
     """
+    requests, engine, instance = state.requests, state.engines[i], state.instances[i]
+    running = state.running[i]
     budget = min(instance["token_budget"], engine["max_num_batched_tokens"])
     cap = batch.tighter(engine["long_prefill_token_threshold"], instance["chunk_cap"])
     defer = batch.holds_prefill(requests, instance, running)
@@ -99,9 +106,9 @@ def form_chunked(requests, engine, instance, cluster, running, dry, batches):
         r = running[k]
         request = requests[r]
         if not request["prefilling"]:
-            if not make_slot(requests, engine, instance, cluster, running, dry, batches, k):
+            if not make_slot(state, i, k):
                 break
-            append_slot(request, engine, instance)
+            append_slot(state, i, r)
             batch.schedule(request, instance, 1)
             budget -= 1
             move_forward(running, k, decodes)
@@ -116,7 +123,7 @@ def form_chunked(requests, engine, instance, cluster, running, dry, batches):
     for place in range(instance["num_running"] - k):
         move_forward(running, k + place, place)
     if not defer:
-        admit_chunks(requests, engine, instance, cluster, running, (budget, cap))
+        admit_chunks(state, i, (budget, cap))
 
 
 @kernel
@@ -141,8 +148,9 @@ def release_victims(requests, instance):
 
 
 @kernel
-def admit_chunks(requests, engine, instance, cluster, running, rules):
+def admit_chunks(state, i, rules):
     """Admit in order: a chunk is computed, but the whole prompt's blocks are taken."""
+    requests, engine, instance = state.requests, state.engines[i], state.instances[i]
     budget, cap = rules
     while budget > 0 and instance["num_running"] < instance["active_cap"]:
         r = batch.head(requests, instance)
@@ -156,8 +164,8 @@ def admit_chunks(requests, engine, instance, cluster, running, rules):
         blocks = batch.blocks_for(known, engine["block_size"])
         if not batch.can_hold(engine, instance, blocks):
             break
-        batch.admit(requests, instance, cluster, running, r)
-        batch.grow(request, instance, blocks)
+        batch.admit(state, i, r)
+        batch.grow(state, i, r, blocks)
         batch.schedule(request, instance, tokens)
         budget -= tokens
     instance["prefill_backlog"] = 1 if batch.num_eligible(instance) > 0 else 0

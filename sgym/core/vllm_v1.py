@@ -6,29 +6,30 @@ from sgym.core.layout import NONE
 
 
 @kernel
-def form(requests, engine, instance, cluster, running, dry, batches):
+def form(state, i):
     """Fill the batch: running requests in their order, then waiting ones while they fit."""
+    engine, instance = state.engines[i], state.instances[i]
     budget = min(instance["token_budget"], engine["max_num_batched_tokens"])
     threshold = batch.tighter(engine["long_prefill_token_threshold"], instance["chunk_cap"])
     if threshold > 0 and instance["num_running"] + batch.num_eligible(instance) <= 1:
         threshold = 0  # nobody to protect from a long prefill
-    defer = batch.holds_prefill(requests, instance, running)
-    budget = continue_running(
-        requests, engine, instance, cluster, running, dry, batches, (budget, threshold, defer)
-    )
+    defer = batch.holds_prefill(state.requests, instance, state.running[i])
+    budget = continue_running(state, i, (budget, threshold, defer))
     if instance["num_preempted"] == 0:
-        admit_waiting(requests, engine, instance, cluster, running, (budget, threshold, defer))
+        admit_waiting(state, i, (budget, threshold, defer))
         if not defer:
             backlog = batch.num_eligible(instance) > 0
             instance["prefill_backlog"] = 1 if backlog else 0
 
 
 @kernel
-def continue_running(requests, engine, instance, cluster, running, dry, batches, rules):
+def continue_running(state, i, rules):
     """One decode token or prefill chunk for each running request; preempts to make room.
 
     Returns the token budget that is left. `rules` = (budget, threshold, defer).
     """
+    requests, engine, instance = state.requests, state.engines[i], state.instances[i]
+    running = state.running[i]
     budget, threshold, defer = rules
     size = engine["block_size"]
     k = 0
@@ -50,7 +51,7 @@ def continue_running(requests, engine, instance, cluster, running, dry, batches,
             while missing > instance["free_blocks"]:
                 v = victim(requests, engine, instance, running)
                 gone = batch.take_out(instance, running, v)
-                budget += batch.preempt(requests, engine, instance, cluster, dry, batches, gone)
+                budget += batch.preempt(state, i, gone)
                 if gone == r:
                     stays = False
                     break
@@ -60,7 +61,7 @@ def continue_running(requests, engine, instance, cluster, running, dry, batches,
                 if engine["by_priority"]:
                     continue  # the next one moved to place k
                 break
-            batch.grow(request, instance, missing)
+            batch.grow(state, i, r, missing)
         batch.schedule(request, instance, tokens)
         budget -= tokens
         k += 1
@@ -83,8 +84,9 @@ def victim(requests, engine, instance, running):
 
 
 @kernel
-def admit_waiting(requests, engine, instance, cluster, running, rules):
+def admit_waiting(state, i, rules):
     """Admit from the head of the queue; stop at the first request that does not fit."""
+    requests, engine, instance = state.requests, state.engines[i], state.instances[i]
     budget, threshold, defer = rules
     size = engine["block_size"]
     while budget > 0 and instance["num_running"] < instance["active_cap"]:
@@ -104,7 +106,7 @@ def admit_waiting(requests, engine, instance, cluster, running, rules):
         checked = known if engine["reserve_full_isl"] else tokens
         if not batch.can_hold(engine, instance, batch.blocks_for(checked, size)):
             break
-        batch.admit(requests, instance, cluster, running, r)
-        batch.grow(request, instance, batch.blocks_for(tokens, size))
+        batch.admit(state, i, r)
+        batch.grow(state, i, r, batch.blocks_for(tokens, size))
         batch.schedule(request, instance, tokens)
         budget -= tokens

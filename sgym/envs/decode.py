@@ -117,16 +117,7 @@ def open_limits(instance, engine):
 @kernel
 def apply(state, desk, i, count):
     """Hand the first `count` entries of `desk.steered` to core."""
-    steer.steer(
-        state.requests,
-        state.engines[i],
-        state.instances[i],
-        state.cluster[0],
-        state.running[i],
-        state.dry,
-        state.batches,
-        desk.steered[:count],
-    )
+    steer.steer(state, i, desk.steered[:count])
 
 
 @kernel
@@ -135,6 +126,7 @@ def name(entry, r):
     entry["request"] = r
     entry["preempt"] = 0
     entry["reject"] = 0
+    entry["migrate_to"] = NONE
     entry["waiting_score"] = 0.0
     entry["running_score"] = 0.0
 

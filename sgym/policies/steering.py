@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from sgym.core.layout import PENDING, RUNNING, STEERED, WAITING
+from sgym.core.layout import NONE, PENDING, RUNNING, STEERED, WAITING
 from sgym.errors import PolicyError
 
 HOLD = -math.inf
@@ -58,6 +58,7 @@ def steered_entries(steering: Steering, requests: np.ndarray, instance: int) -> 
     running = _scores(steering.running_score, "running_score")
     named = list(dict.fromkeys([*reject, *preempt, *waiting, *running]))
     entries = np.zeros(len(named), STEERED)
+    entries["migrate_to"] = NONE
     for entry, index in zip(entries, named, strict=True):
         _check_request(index, requests, instance)
         entry["request"] = index
