@@ -5,7 +5,7 @@ entries of its known tokens, possibly in *chunks*; every later step is a *decode
 `known` = prompt + generated; `computed` of these have their KV in memory, held in *blocks*. One
 *iteration* of an instance runs a *batch*. *Due* is when a reader needs the next token, *lateness*
 how long the reader has waited for an overdue one, *dry* a reader who waits right now.
-The *role* of an instance says whether it decodes what it has prefilled: a *hand-off* moves the KV of
+The *role* of an instance says if it decodes what it has prefilled: a *hand-off* moves the KV of
 a finished prefill to another instance, a *migration* that of a decoding request, a *swap* moves it
 to host memory and back. Indexes are -1 where there is none. Times are seconds since the start of
 the window.

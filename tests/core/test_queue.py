@@ -19,6 +19,7 @@ from sgym.core.layout import (
     RUNNING,
     STEERED,
     WAITING,
+    State,
 )
 
 
@@ -51,18 +52,19 @@ def give_scores(requests, engine, instance, scores, **verbs):
         entry["request"], entry["waiting_score"] = r, score
         for verb, names in verbs.items():
             entry[verb] = r in names
-    running = np.zeros(8, np.int32)
-    running[:1] = [r for r in range(len(requests)) if requests[r]["phase"] == RUNNING] or 0
-    steer.steer(
-        requests,
-        engine,
-        instance,
-        np.zeros(1, CLUSTER)[0],
-        running,
-        np.zeros(8, EVENT),
-        np.zeros(0, BATCHED),
-        steered,
+    entries_of_nobody = np.zeros(0, EVENT)
+    running = np.zeros((1, 8), np.int32)
+    running[0, :1] = [r for r in range(len(requests)) if requests[r]["phase"] == RUNNING] or 0
+    state = State(*[entries_of_nobody] * len(State._fields))._replace(
+        requests=requests,
+        engines=engine.base,
+        instances=instance.base,
+        cluster=np.zeros(1, CLUSTER),
+        running=running,
+        dry=np.zeros(8, EVENT),
+        batches=np.zeros(0, BATCHED),
     )
+    steer.steer(state, 0, steered)
 
 
 def test_requests_wait_in_order_of_arrival():

@@ -1,0 +1,25 @@
+"""The queue of what happens next, beside arrivals: iterations that end, KV that arrives, asking."""
+
+from sgym._jit import kernel
+from sgym.core import heap
+
+# Kinds of events, in the order in which those of one instant happen. Arrivals come before all.
+ITERATION_ENDS, TRANSFER_ENDS, HANDOFF_DUE, INSTANCE_ASKS = range(4)
+
+
+@kernel
+def push(state, time, kind, index):
+    """Have something happen at `time`; the pool has room, as `advance` sees to it."""
+    cluster = state.cluster[0]
+    cluster["num_events"] = heap.push(state.events, cluster["num_events"], time, kind, index)
+
+
+@kernel
+def ask(state, i):
+    """Have an idle instance with work asked for its next batch once this moment's events are in."""
+    instance = state.instances[i]
+    if instance["busy"] or instance["asked"]:
+        return
+    if instance["num_running"] > 0 or instance["num_waiting"] > 0:
+        instance["asked"] = 1
+        push(state, state.cluster[0]["clock"], INSTANCE_ASKS, i)
