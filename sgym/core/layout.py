@@ -197,6 +197,8 @@ REQUEST = np.dtype(
 # Limits of one engine; constant during an episode. One row per instance.
 ENGINE = np.dtype(
     [
+        ("swap_bandwidth", np.float64),  # bytes per second, each way
+        ("link_bandwidth", np.float64),  # bytes per second of its network port, each way
         ("former", np.int32),  # Former
         ("role", np.int32),  # Role at the start
         ("max_num_seqs", np.int32),
@@ -216,10 +218,7 @@ ENGINE = np.dtype(
         ("swap_overlap", np.int32),  # 1: copies run beside the computation
         ("host_blocks", np.int32),  # KV blocks that fit into host memory
         ("latency", np.int32),  # row of LATENCY
-        ("swap_bandwidth", np.float64),  # bytes per second, each way
-        ("link_bandwidth", np.float64),  # bytes per second of its network port, each way
-    ],
-    align=True,
+    ]
 )
 
 INSTANCE = np.dtype(
