@@ -84,7 +84,8 @@ def machines(scenario: Scenario) -> tuple[np.ndarray, np.ndarray]:
         records[:] = _engine_record(single, blocks)
         records["latency"] = place
         engines.append(records)
-    return np.concatenate(engines), np.concatenate(latencies)
+    joined = b"".join(latency.tobytes() for latency in latencies)  # with the padding of records
+    return np.concatenate(engines), np.frombuffer(bytearray(joined), layout.LATENCY)
 
 
 def _engine_record(scenario: Scenario, usable_blocks: int) -> np.ndarray:
