@@ -19,7 +19,7 @@ from sgym.assembly import (
 from sgym.config import Engine, Scenario
 from sgym.core import build, engine, metric
 from sgym.core import steer as core_steer
-from sgym.core.layout import DONE, FULL, ROUTE, SCHEDULE, State
+from sgym.core.layout import DONE, FULL, ROUTE, SCHEDULE, Move, State
 from sgym.errors import PolicyError, ScenarioError, SimulationError
 from sgym.loading import load_scenario
 from sgym.policies import kernels
@@ -56,7 +56,7 @@ class Simulator:
         seed: of everything random in it.
         policy: a built-in's name, which may also choose the engine; None = `scenario.policy`.
         arrivals: a workload of your own (DataFrame, list of dicts, ARRIVAL array).
-        log: what to record, of "tokens", "iterations", "batches".
+        log: what to record, of "tokens", "iterations", "batches", "moves".
         track: keep the reward current, as `potential` needs it.
 
     Raises:
@@ -295,6 +295,12 @@ class Result:
         """A row per request in an iteration, if logged; tokens = 0 marks a victim."""
         return self._frame("batches")
 
+    @cached_property
+    def moves(self) -> "pd.DataFrame":
+        """A row per hand-off, migration, preemption, swap, rejection and new role, if logged."""
+        frame = self._frame("moves")
+        return frame.assign(kind=[Move(kind).name.lower() for kind in frame["kind"]])
+
     def _frame(self, name: str) -> "pd.DataFrame":
         import pandas as pd
 
@@ -317,7 +323,7 @@ def simulate(
         scenario: name, path, dict or Scenario.
         policy: a built-in's name, `module:Class`, an object with `schedule(view)`, or its class.
         seed: of everything random.
-        log: what to record, of "tokens", "iterations", "batches".
+        log: what to record, of "tokens", "iterations", "batches", "moves".
         arrivals: a workload of your own instead of the scenario's.
     """
     loaded = None if policy is None else load_policy(policy)
