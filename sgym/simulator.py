@@ -23,6 +23,7 @@ from sgym.core.layout import DONE, FULL, ROUTE, SCHEDULE, Move, State
 from sgym.errors import PolicyError, ScenarioError, SimulationError
 from sgym.loading import load_scenario
 from sgym.policies import kernels
+from sgym.policies.memory import copied, fresh_memory
 from sgym.policies.registry import Policy, load_policy, policy_record
 from sgym.policies.steering import Steering, set_knobs, steered_entries
 from sgym.policies.view import ClusterView, InstanceView
@@ -81,7 +82,10 @@ class Simulator:
         self.scenario = with_engine_of(loaded, name)
         own = parameters_of(loaded, name)
         parameters = {key: own[key] for key in own if key not in Engine.model_fields}
-        self._policy = policy_record(name, loaded.cluster.router, parameters)
+        cluster = loaded.cluster
+        self._policy = policy_record(
+            name, cluster.router, parameters, cluster.handoff, cluster.staleness
+        )
         self._engines, self._latency = machines(self.scenario)
         self._arrivals = None if arrivals is None else self._own_arrivals(arrivals)
         self._log, self._track = tuple(log), track
@@ -130,7 +134,7 @@ class Simulator:
         set_metric(requests, self.scenario)
         cluster = cluster_record(self.scenario, self.seed, self._track)
         self.state = build.fresh_state(requests, self._engines, self._latency, cluster, self._log)
-        self._clients = np.zeros(int(requests["tenant"].max(initial=0)) + 1, kernels.CLIENT)
+        self._memory = fresh_memory(self.state)
         self._warm_up()
         return self.advance()
 
@@ -147,7 +151,7 @@ class Simulator:
         self.state.cluster["horizon"] = end
 
     def _drive(self) -> None:
-        while kernels.drive(self.state, self._policy, self._clients) == FULL:
+        while kernels.drive(self.state, self._policy, self._memory) == FULL:
             self.state = build.enlarged(self.state)
 
     def advance(self, route: bool = False) -> Decision:
@@ -157,7 +161,7 @@ class Simulator:
             if kind == FULL:
                 self.state = build.enlarged(self.state)
             elif kind == ROUTE and not route:
-                kernels.answer(self.state, self._policy, self._clients)
+                kernels.answer(self.state, self._policy, self._memory)
             else:
                 return self.decision
 
@@ -220,7 +224,7 @@ class Simulator:
         """Run to the end under a policy of your own, or the built-in one."""
         if policy is None:
             if int(self.state.cluster[0]["decision"]) in (ROUTE, SCHEDULE):
-                kernels.answer(self.state, self._policy, self._clients)
+                kernels.answer(self.state, self._policy, self._memory)
             self._drive()
             return self.result()
         routes = getattr(policy, "route", None)
@@ -241,13 +245,13 @@ class Simulator:
 
     def snapshot(self) -> tuple[Any, ...]:
         """A copy of everything that changes; `restore` brings it back exactly."""
-        return build.copied(self.state), self._clients.copy(), self._baseline, self.seed
+        return build.copied(self.state), copied(self._memory), self._baseline, self.seed
 
     def restore(self, snapshot: tuple[Any, ...]) -> None:
         """Return to a snapshot of this simulator; the snapshot stays usable."""
-        state, clients, self._baseline, self.seed = snapshot
+        state, memory, self._baseline, self.seed = snapshot
         self.state = build.copied(state)
-        self._clients = clients.copy()
+        self._memory = copied(memory)
 
 
 @dataclass(frozen=True, repr=False)

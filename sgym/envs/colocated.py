@@ -10,9 +10,10 @@ from gymnasium import spaces
 from sgym.config import Scenario
 from sgym.core.layout import DONE, NONE, STEERED
 from sgym.envs import actions, features, frame, loop, observe
-from sgym.envs.desk import ACTIONS, IN_FORCE, SETTINGS, Desk
+from sgym.envs.desk import ACTIONS, IN_FORCE, SETTINGS, Desk, copy_of
 from sgym.errors import PolicyError, ScenarioError, SgymError, SimulationError
 from sgym.loading import load_scenario
+from sgym.policies.memory import fresh_memory
 from sgym.policies.registry import policy_record
 from sgym.policies.trigger import TRIGGERS, fresh_triggers
 from sgym.simulator import Simulator, Source
@@ -289,7 +290,7 @@ class ColocatedEnv(gym.Env[Observation, Any]):
     def _fresh_desk(self) -> Desk:
         simulator = self._simulator
         start, end = simulator.window
-        count = len(simulator.state.instances)
+        count, cluster = len(simulator.state.instances), self.scenario.cluster
         settings = np.zeros(1, SETTINGS)
         settings["action"] = ACTIONS.index(self._action)
         settings["allow_reject"] = self._allow_reject
@@ -303,7 +304,8 @@ class ColocatedEnv(gym.Env[Observation, Any]):
         in_force["ordering"] = NONE
         return Desk(
             settings,
-            policy_record(simulator.policy_name, self.scenario.cluster.router, {}),
+            policy_record(simulator.policy_name, cluster.router, {}, staleness=cluster.staleness),
+            fresh_memory(simulator.state),
             fresh_triggers(self._trigger, self._interval, count, start),
             in_force,
             np.full(self._num_slots, NONE, np.int32),
@@ -385,7 +387,7 @@ class ColocatedEnv(gym.Env[Observation, Any]):
         """A copy of everything that changes, random numbers included."""
         if self._desk is None:
             raise SimulationError("no episode is under way: call reset()")
-        desk = tuple(array.copy() for array in self._desk)
+        desk = copy_of(self._desk)
         random = self.np_random.bit_generator.state
         return self._simulator.snapshot(), desk, random, self._over
 
@@ -393,7 +395,7 @@ class ColocatedEnv(gym.Env[Observation, Any]):
         """Return to a snapshot, which stays usable; returns what is seen there."""
         simulation, desk, random, self._over = snapshot
         self._simulator.restore(simulation)
-        self._desk = Desk(*(array.copy() for array in desk))
+        self._desk = copy_of(desk)
         self.np_random.bit_generator.state = random
         observation = self._empty()
         loop.show(self._simulator.state, self._desk, *_parts(observation), self._mask)

@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sgym.policies.memory import Memory, copied
+
 ACTIONS = ("slots", "scores", "knobs", "index")
 """Names of the action spaces; their places are the `action` of a SETTINGS."""
 SLOTS, SCORES, KNOBS, INDEX = range(4)
@@ -36,6 +38,7 @@ class Desk(NamedTuple):
 
     settings: np.ndarray  # SETTINGS (1,)
     policy: np.ndarray  # POLICY (1,): the router
+    memory: Memory  # the router's
     triggers: np.ndarray  # TRIGGER (num_instances,)
     in_force: np.ndarray  # IN_FORCE (num_instances,)
     slots: np.ndarray  # int32 (num_slots,): requests shown, NONE = empty
@@ -44,3 +47,10 @@ class Desk(NamedTuple):
     cluster_columns: np.ndarray  # COLUMN (H,)
     raw: np.ndarray  # float64, work: numbers before scaling
     steered: np.ndarray  # STEERED (num_requests,), work
+
+
+def copy_of(desk: Desk) -> Desk:
+    """A copy that shares nothing."""
+    settings, policy, memory, *others = desk
+    rest = (array.copy() for array in others)
+    return Desk(settings.copy(), policy.copy(), copied(memory), *rest)

@@ -4,7 +4,7 @@ from sgym._jit import kernel
 from sgym.core import engine, metric
 from sgym.core.layout import DONE, ROUTE, SCHEDULE
 from sgym.envs import decode, observe
-from sgym.policies import kernels, trigger
+from sgym.policies import routers, trigger
 
 
 @kernel
@@ -14,7 +14,7 @@ def run_until_due(state, desk):
     while True:
         decision = engine.advance(state)
         if decision == ROUTE:
-            i = kernels.choose_instance(state, desk.policy[0])
+            i = routers.choose_instance(state, desk.policy[0], desk.memory)
             engine.route(state, i)
             trigger.note_arrival(desk.triggers[i], state.requests[cluster["request"]])
             continue

@@ -9,7 +9,9 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from sgym.errors import PolicyError
-from sgym.policies import kernels
+from sgym.policies import kinds
+from sgym.policies.memory import POLICY
+from sgym.policies.routers import HANDOFFS, ROUTERS
 from sgym.policies.steering import Steering
 from sgym.policies.view import InstanceView
 
@@ -29,8 +31,10 @@ class Builtin:
 
     about: str
     source: str
-    kind: int = kernels.NEUTRAL
+    kind: int = kinds.NEUTRAL
     simplified: str = "nothing"
+    migration: int = 0
+    """Which running requests it moves between instances, 0 = none."""
     engine: Mapping[str, Any] = field(default_factory=dict)
     """Settings of scenario.engine that make it this scheduler."""
     parameters: Mapping[str, float] = field(default_factory=dict)
@@ -79,62 +83,54 @@ POLICIES: dict[str, Builtin] = {
     "spf": Builtin(
         "shortest prompt first, with aging; keeps KV free for what running requests will generate",
         "project; the baseline to beat in colocated serving",
-        kernels.SPF,
+        kinds.SPF,
         parameters={"aging": 20.0, "reservation": 0.2, "expected_output": 256.0},
     ),
     "sjf": Builtin(
         "shortest job first by predicted output (and prompt) length",
         "learning-to-rank family, arXiv 2408.15792",
-        kernels.SJF,
+        kinds.SJF,
         parameters={"aging": 0.0, "prompt_weight": 0.0, "output_weight": 1.0, **ORDERS},
         simplified="not preemptive; without a prediction, the mean length",
     ),
     "srpt": Builtin(
         "shortest remaining processing time by predicted output length, also for victims",
         "Schrage 1968; hao-ai-lab/vllm-ltr 13bbf6f",
-        kernels.SRPT,
+        kinds.SRPT,
         parameters={"aging": 0.0, **ORDERS},
         simplified="preempts only when memory is short",
     ),
     "edf": Builtin(
         "earliest due token first, for admission and for victims",
         "Liu and Layland 1973, on the token deadlines of arXiv 2410.14257",
-        kernels.EDF,
+        kinds.EDF,
         parameters=dict(ORDERS),
     ),
     "llf": Builtin(
         "least laxity first: slack until the reader runs dry, less the prefill still to do",
         "Mok 1983, on the token deadlines of arXiv 2410.14257",
-        kernels.LLF,
+        kinds.LLF,
         parameters={PREFILL_TIME: 1e-4, **ORDERS},
     ),
     "slack-victim": Builtin(
         "first come first served, but the request with the largest slack is preempted first",
         "project",
-        kernels.SLACK_VICTIM,
+        kinds.SLACK_VICTIM,
         parameters=dict(ORDERS),
     ),
     "vtc": Builtin(
         "virtual token counter: the client that was served least goes first (OSDI 2024)",
         "Ying1123/VTC-artifact 192c2e2, vtc_req_queue.py",
-        kernels.VTC,
+        kinds.VTC,
         parameters={"prompt_weight": 1.0, "output_weight": 2.0},
         simplified="the engine's own admission test; O(waiting) per iteration",
     ),
     "random": Builtin(
         "waiting requests and victims in random order",
         "project",
-        kernels.RANDOM,
+        kinds.RANDOM,
         parameters=dict(ORDERS),
     ),
-}
-
-ROUTERS: dict[str, tuple[int, str]] = {
-    "round_robin": (kernels.ROUND_ROBIN, "in turn"),
-    "random": (kernels.RANDOM_ROUTER, "any, with equal probability"),
-    "least_outstanding": (kernels.LEAST_OUTSTANDING, "fewest requests waiting or running"),
-    "least_kv": (kernels.LEAST_KV, "smallest share of KV blocks in use"),
-    "power_of_two": (kernels.POWER_OF_TWO, "the less busy of two random ones"),
 }
 
 
@@ -151,8 +147,21 @@ def builtin(name: str) -> Builtin:
     return POLICIES[name]
 
 
-def policy_record(name: str, router: str, parameters: Mapping[str, Any]) -> np.ndarray:
+def policy_record(
+    name: str,
+    router: str,
+    parameters: Mapping[str, Any],
+    handoff: str = "least_kv",
+    staleness: float = 0.0,
+) -> np.ndarray:
     """POLICY (1,) for the kernels.
+
+    Args:
+        name: the scheduler.
+        router: one of ROUTERS.
+        parameters: of the scheduler, where they differ from its defaults.
+        handoff: one of HANDOFFS.
+        staleness: seconds between the reports on which the router relies.
 
     Raises:
         PolicyError: unknown policy, router or parameter, or a parameter that is no number >= 0.
@@ -160,15 +169,20 @@ def policy_record(name: str, router: str, parameters: Mapping[str, Any]) -> np.n
     entry = builtin(name)
     if router not in ROUTERS:
         raise PolicyError(f"no router {router!r}; known: {', '.join(ROUTERS)}")
+    if handoff not in HANDOFFS:
+        raise PolicyError(f"no rule of hand-off {handoff!r}; known: {', '.join(HANDOFFS)}")
     unknown = set(parameters) - set(entry.parameters)
     if unknown:
         raise PolicyError(
             f"policy {name!r} has no parameter {sorted(unknown)[0]!r}; it has: "
             f"{', '.join(entry.parameters) or 'none'}, and the settings of `engine`"
         )
-    record = np.zeros(1, kernels.POLICY)
+    record = np.zeros(1, POLICY)
     record["kind"] = entry.kind
     record["router"] = ROUTERS[router][0]
+    record["handoff"] = HANDOFFS[handoff][0]
+    record["migration"] = entry.migration
+    record["staleness"] = staleness
     for key, value in {**entry.parameters, **parameters}.items():
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e12:
             raise PolicyError(f"policy.{key} must be a number of at least 0, got {value!r}")

@@ -1,0 +1,96 @@
+"""What policies remember, as fixed-layout arrays: copying them copies a policy in mid-episode."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from sgym.core.layout import State
+
+# Which built-in policies decide, and their parameters. Meaning of each parameter: see registry.
+POLICY = np.dtype(
+    [
+        ("kind", np.int32),  # scheduler
+        ("router", np.int32),  # which instance takes an arrival
+        ("handoff", np.int32),  # which instance decodes a finished prefill
+        ("migration", np.int32),  # which running requests move, and where to
+        ("staleness", np.float64),  # seconds between the reports on which the router relies
+        ("aging", np.float64),  # tokens per second
+        ("reservation", np.float64),  # share of the expected remaining output kept free
+        ("expected_output", np.float64),  # tokens
+        ("prefill_time", np.float64),  # seconds per prompt token
+        ("prompt_weight", np.float64),
+        ("output_weight", np.float64),
+    ]
+)
+
+# A client of vtc: its virtual counter.
+CLIENT = np.dtype(
+    [("counter", np.float64), ("tag", np.float64), ("queued", np.int64), ("was_queued", np.int64)]
+)
+
+# A request, as its scheduler sees it.
+REQUEST_MEMO = np.dtype(
+    [
+        ("level", np.int32),  # queue of a multi-level feedback queue, 0 = served first
+        ("boosted", np.int32),  # iterations for which it still goes before others
+        ("idle", np.int32),  # iterations since it last ran
+        ("picked", np.int32),  # 1: among those that the present decision serves
+        ("used", np.float64),  # seconds of service in its level
+        ("served", np.float64),  # seconds; end of the last iteration that served it
+        ("value", np.float64),  # of serving it, in the policy's own unit
+    ]
+)
+
+# An instance, as its scheduler and the routers see it.
+INSTANCE_MEMO = np.dtype(
+    [
+        ("iterations", np.int64),  # decisions so far
+        ("solved", np.int64),  # the one at which the last selection was made
+        ("front", np.int64),  # counter of places in front of a queue
+        ("back", np.int64),  # and at its back
+        ("reported", np.float64),  # seconds; when the load below was reported to the router
+        ("waiting_tokens", np.int64),  # tokens to prefill, as reported
+        ("num_running", np.int32),  # same
+        ("num_waiting", np.int32),  # same
+        ("num_loading", np.int32),  # same
+        ("free_blocks", np.int32),  # same
+    ]
+)
+
+# Numbers of which a policy has one.
+POLICY_MEMO = np.dtype(
+    [
+        ("num_outputs", np.int64),  # output lengths ever written to `history`
+    ]
+)
+
+HISTORY = 200  # finished requests whose output lengths are remembered
+
+
+class Memory(NamedTuple):
+    """Everything that the built-in policies remember between decisions."""
+
+    clients: np.ndarray  # CLIENT (tenants,)
+    requests: np.ndarray  # REQUEST_MEMO (num_requests,)
+    instances: np.ndarray  # INSTANCE_MEMO (num_instances,)
+    history: np.ndarray  # int32 (HISTORY,): output lengths of finished requests, a ring
+    policy: np.ndarray  # POLICY_MEMO (1,)
+
+
+def fresh_memory(state: State) -> Memory:
+    """The memory of policies that have seen nothing yet of this simulation."""
+    tenants = int(state.requests["tenant"].max(initial=0)) + 1
+    instances = np.zeros(len(state.instances), INSTANCE_MEMO)
+    instances["reported"] = -np.inf
+    return Memory(
+        clients=np.zeros(tenants, CLIENT),
+        requests=np.zeros(len(state.requests), REQUEST_MEMO),
+        instances=instances,
+        history=np.zeros(HISTORY, np.int32),
+        policy=np.zeros(1, POLICY_MEMO),
+    )
+
+
+def copied(memory: Memory) -> Memory:
+    """A copy that shares nothing."""
+    return Memory(*(array.copy() for array in memory))
