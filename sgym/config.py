@@ -346,6 +346,52 @@ class Prediction(Model):
     )
 
 
+class SystemPrompts(Model):
+    """System prompts: prompts that begin alike, word for word, whoever asks."""
+
+    count: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        default=10, description="different system prompts"
+    )
+    tokens: Count = Field(
+        default=500, description="fixed or median length; comes before what `lengths` says"
+    )
+    tokens_sigma: Annotated[float, Field(ge=0, le=4)] = Field(
+        default=0.0, description="lognormal: standard deviation of the log of the length"
+    )
+    zipf: Annotated[float, Field(ge=0, le=10)] = Field(
+        default=1.0, description="the k-th most popular is used like 1 / k**zipf; 0 = all alike"
+    )
+    share: Share = Field(default=1.0, description="part of the conversations that have one")
+
+
+class Conversations(Model):
+    """Follow-up requests: a turn's prompt = last prompt + last output + what `lengths` says."""
+
+    turns: Annotated[float, Field(ge=1, le=1000)] = Field(
+        default=4.0, description="mean number of requests of a conversation (geometric)"
+    )
+    think_time: Positive = Field(
+        default=60.0,
+        description="mean seconds between the arrivals of two turns (exponential; open loop: "
+        "however long the answer takes)",
+    )
+
+
+class Prefixes(Model):
+    """What generated prompts share with others: prefix caching and its routers live on that."""
+
+    system: SystemPrompts | None = Field(default=None, description="none = no system prompts")
+    conversations: Conversations | None = Field(
+        default=None, description="none = every request is a conversation of its own"
+    )
+
+    @model_validator(mode="after")
+    def _shares_something(self) -> "Prefixes":
+        if self.system is None and self.conversations is None:
+            raise ValueError("give `system`, `conversations` or both")
+        return self
+
+
 class Workload(Model):
     """The requests: a trace, or generated arrivals and lengths."""
 
@@ -360,6 +406,9 @@ class Workload(Model):
         description="components of the length distribution",
     )
     arrivals: Arrivals = Arrivals()
+    prefixes: Prefixes | None = Field(
+        default=None, description="what prompts share (a trace brings its own); none = nothing"
+    )
     prediction: Prediction = Prediction()
     trace: str | None = Field(
         default=None, description="file or name of a trace; replaces lengths, arrivals"
@@ -388,7 +437,13 @@ class Workload(Model):
     tie_jitter: Literal["auto", "none", "uniform"] = Field(
         default="auto", description="spread equal time stamps over the trace's time step"
     )
-    max_prompt: Count | None = Field(default=None, description="drop requests with a longer prompt")
+    hash_block: Annotated[int, Field(ge=1, le=2**20)] | None = Field(
+        default=None,
+        description="prompt tokens per entry of the trace's hash_ids; none = the format's",
+    )
+    max_prompt: Count | None = Field(
+        default=None, description="drop requests with a longer prompt (with `prefixes`: cut it)"
+    )
     max_output: Count | None = Field(default=None, description="cut longer outputs to this")
 
     @model_validator(mode="after")
@@ -397,6 +452,8 @@ class Workload(Model):
             raise ValueError("give `rate` (requests per second), or a `trace`")
         if self.window is not None and self.window[1] <= self.window[0]:
             raise ValueError(f"`window` must end after it starts, got {list(self.window)}")
+        if self.trace is not None and self.prefixes is not None:
+            raise ValueError("give `trace` or `prefixes`: a trace says itself what prompts share")
         return self
 
 
