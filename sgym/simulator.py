@@ -19,13 +19,13 @@ from sgym.assembly import (
 from sgym.config import Engine, Scenario
 from sgym.core import build, engine, metric
 from sgym.core import steer as core_steer
-from sgym.core.layout import DONE, FULL, ROUTE, SCHEDULE, Move, State
+from sgym.core.layout import DONE, FULL, HANDOFF, ROUTE, SCHEDULE, Move, State
 from sgym.errors import PolicyError, ScenarioError, SimulationError
 from sgym.loading import load_scenario
 from sgym.policies import kernels
 from sgym.policies.memory import copied, fresh_memory
 from sgym.policies.registry import Policy, load_policy, policy_record
-from sgym.policies.steering import Steering, set_knobs, steered_entries
+from sgym.policies.steering import Steering, role_number, set_knobs, steered_entries
 from sgym.policies.view import ClusterView, InstanceView
 
 if TYPE_CHECKING:
@@ -39,9 +39,9 @@ class Decision:
     """What the simulation stopped for.
 
     Attributes:
-        kind: "schedule", "route" or "done".
+        kind: "schedule", "route", "handoff" or "done".
         time: seconds since the start.
-        view: the instance that asks, or the cluster and the request to be routed; None when done.
+        view: the instance that asks, or the cluster and the request to be placed; None when done.
     """
 
     kind: str
@@ -154,13 +154,18 @@ class Simulator:
         while kernels.drive(self.state, self._policy, self._memory) == FULL:
             self.state = build.enlarged(self.state)
 
-    def advance(self, route: bool = False) -> Decision:
-        """Run to the next decision; arrivals are routed by the scenario's router unless `route`."""
+    def advance(self, route: bool = False, handoff: bool = False) -> Decision:
+        """Run to the next decision.
+
+        Args:
+            route: stop for arrivals, which else the scenario's router places.
+            handoff: stop for finished prefills that go elsewhere; else the scenario's rule decides.
+        """
         while True:
             kind = engine.advance(self.state)
             if kind == FULL:
                 self.state = build.enlarged(self.state)
-            elif kind == ROUTE and not route:
+            elif (kind == ROUTE and not route) or (kind == HANDOFF and not handoff):
                 kernels.answer(self.state, self._policy, self._memory)
             else:
                 return self.decision
@@ -176,20 +181,26 @@ class Simulator:
             )
         if kind == ROUTE:
             return Decision("route", self.now, ClusterView(self.state))
+        if kind == HANDOFF:
+            return Decision("handoff", self.now, ClusterView(self.state))
         return Decision("done", self.now, None)
 
-    def step(self, answer: Steering | int | None = None, route: bool = False) -> Decision:
+    def step(
+        self, answer: Steering | int | None = None, route: bool = False, handoff: bool = False
+    ) -> Decision:
         """Answer the decision and run to the next one.
 
         Args:
-            answer: a Steering (None = leave the one in force), or an instance's index when routing.
-            route: also stop for the next arrival that has to be routed.
+            answer: a Steering (None = leave the one in force), or the index of an instance for a
+                request that is routed or handed off (its own one: it stays there and decodes).
+            route: also stop for arrivals that have to be routed.
+            handoff: also stop for finished prefills that have to be handed off.
 
         Raises:
             PolicyError: the answer is of the wrong kind or names what is not there.
         """
         self.answer(answer)
-        return self.advance(route)
+        return self.advance(route, handoff)
 
     def answer(self, answer: Steering | int | None) -> None:
         """Carry out the answer to the decision that `state.cluster` waits for."""
@@ -200,6 +211,11 @@ class Simulator:
         if kind == ROUTE:
             engine.route(self.state, self._checked_instance(answer))
             return
+        if kind == HANDOFF:
+            target = self._checked_instance(answer)
+            self.state.requests[int(cluster["request"])]["waiting_score"] = 0.0
+            engine.hand_off(self.state, target)
+            return
         if answer is not None:
             if not isinstance(answer, Steering):
                 raise PolicyError(f"a schedule decision takes a Steering or None, got {answer!r}")
@@ -209,32 +225,50 @@ class Simulator:
     def _checked_instance(self, answer: Any) -> int:
         count = len(self.state.instances)
         if isinstance(answer, bool) or not isinstance(answer, int | np.integer):
-            raise PolicyError(f"a route decision takes the index of an instance, got {answer!r}")
+            raise PolicyError(
+                f"a route or handoff decision takes the index of an instance, got {answer!r}"
+            )
         if not 0 <= answer < count:
-            raise PolicyError(f"route must be an instance from 0 to {count - 1}, got {answer}")
+            raise PolicyError(f"the answer must be an instance from 0 to {count - 1}, got {answer}")
         return int(answer)
 
     def _steer(self, steering: Steering, i: int) -> None:
         state = self.state
-        entries = steered_entries(steering, state.requests, i)
+        entries = steered_entries(steering, state.requests, i, len(state.instances))
         set_knobs(steering, state.instances[i], state.engines[i])
         core_steer.steer(state, i, entries)
+        if steering.role is not None:
+            self.set_role(i, steering.role, steering.drain)
+
+    def set_role(self, instance: int, role: str, drain: bool = False) -> None:
+        """Give an instance another role.
+
+        Args:
+            instance: its index.
+            role: mixed, prefill or decode.
+            drain: it first finishes what it has, and takes nothing new meanwhile; else at once.
+
+        Raises:
+            PolicyError: no such instance or role.
+        """
+        engine.set_role(self.state, self._checked_instance(instance), role_number(role), drain)
 
     def run(self, policy: Policy | None = None) -> "Result":
         """Run to the end under a policy of your own, or the built-in one."""
         if policy is None:
-            if int(self.state.cluster[0]["decision"]) in (ROUTE, SCHEDULE):
+            if int(self.state.cluster[0]["decision"]) in (ROUTE, SCHEDULE, HANDOFF):
                 kernels.answer(self.state, self._policy, self._memory)
             self._drive()
             return self.result()
-        routes = getattr(policy, "route", None)
+        routes, hands = getattr(policy, "route", None), getattr(policy, "handoff", None)
         decision, answer = self.decision, None
         while decision.kind != "done":
             if isinstance(decision.view, ClusterView):
-                answer = routes(decision.view) if routes else None
+                choose = routes if decision.kind == "route" else hands
+                answer = choose(decision.view) if choose else None
             elif decision.view is not None:
                 answer = policy.schedule(decision.view)
-            decision = self.step(answer, route=routes is not None)
+            decision = self.step(answer, routes is not None, hands is not None)
         return self.result()
 
     def result(self) -> "Result":

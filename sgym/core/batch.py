@@ -7,8 +7,12 @@ Everywhere: REQUEST `requests` (n,), the records ENGINE `engine`, INSTANCE `inst
 import math
 
 from sgym._jit import kernel
-from sgym.core import metric, queue
-from sgym.core.layout import NONE, RUNNING, WAITING
+from sgym.core import kv, log, metric, network, queue, swap
+from sgym.core.layout import HOST, MOVING, NONE, RUNNING, WAITING, Former, Move, Transfer
+
+HANDOFF, PREEMPTION = int(Transfer.HANDOFF), int(Move.PREEMPTION)
+ORCA = int(Former.ORCA)
+SWAPPED_FIRST = -(1 << 62)  # rank ahead of all that are not swapped
 
 
 @kernel
@@ -44,6 +48,9 @@ def enqueue(requests, engine, instance, r, at_front):
     request = requests[r]
     if engine["by_priority"]:
         request["rank"] = (int(request["priority"]) << 32) + int(r)
+    elif request["other"] == HOST:  # swapped: first out, first in
+        instance["back_rank"] += 1
+        request["rank"] = SWAPPED_FIRST + instance["back_rank"]
     elif at_front:
         instance["front_rank"] -= 1
         request["rank"] = instance["front_rank"]
@@ -116,10 +123,48 @@ def can_hold(engine, instance, blocks):
 
 
 @kernel
-def grow(state, i, r, blocks):
-    """Give a request more KV blocks."""
-    state.requests[r]["blocks"] += blocks
-    state.instances[i]["free_blocks"] -= blocks
+def has_seat(instance):
+    """Whether another request may run; those whose KV is on its way here have their seats."""
+    return instance["num_running"] + instance["num_loading"] < instance["active_cap"]
+
+
+@kernel
+def load(state, i, r):
+    """Let a waiting request in whose KV lies elsewhere, if it fits; False if it does not.
+
+    It runs once its KV is here: at once if swapped in without overlap, else later.
+    """
+    request, engine, instance = state.requests[r], state.engines[i], state.instances[i]
+    blocks = blocks_for(request["prompt"] + request["generated"], engine["block_size"])
+    if engine["former"] == ORCA:
+        blocks = orca_blocks(engine, request)
+    if not can_hold(engine, instance, blocks):
+        return False
+    dequeue(state.requests, instance, r)
+    kv.grow(state, i, r, blocks)
+    if request["other"] == HOST:
+        instance["num_swapped"] -= 1
+        swap.copy_in(state, i, r)
+        return True
+    request["phase"] = MOVING
+    instance["num_loading"] += 1
+    network.start(state, r, HANDOFF, request["other"], i, bytes_to_send(state, r))
+    return True
+
+
+@kernel
+def bytes_to_send(state, r):
+    """Bytes of a handed-off request's KV that are still to be sent once it is let in.
+
+    Layer by layer, what its prefill had time to send is gone, but for the last layer.
+    """
+    request, cluster = state.requests[r], state.cluster[0]
+    size = cluster["kv_bytes"] * request["computed"]
+    if not cluster["layerwise"]:
+        return size
+    source, target = state.engines[request["other"]], state.engines[request["instance"]]
+    sent = request["streamed"] * min(source["link_bandwidth"], target["link_bandwidth"])
+    return max(size / cluster["num_layers"], size - sent)
 
 
 @kernel
@@ -128,6 +173,7 @@ def admit(state, i, r):
     instance, request = state.instances[i], state.requests[r]
     dequeue(state.requests, instance, r)
     request["phase"] = RUNNING
+    request["streamed"] = 0.0
     if request["steering"] != instance["steerings"]:
         request["running_score"] = 0.0  # an earlier Steering's
     state.running[i, instance["num_running"]] = r
@@ -193,39 +239,40 @@ def take_out(instance, running, k):
 
 @kernel
 def preempt(state, i, r):
-    """Free all KV of a request that was just taken out of the running ones; it waits in front.
+    """A request that was just taken out of the running ones loses its place; it waits in front.
 
-    Its known tokens, generated ones included, are prefilled again later (recompute).
+    Its KV goes to the host, or is dropped: then its known tokens are prefilled again later.
     Returns the tokens it gives back to the budget of the batch being formed.
     """
     instance, request = state.instances[i], state.requests[r]
     returned = 0
     if request["scheduled"] > 0:
         returned = unschedule(request, instance)
-    instance["free_blocks"] += request["blocks"]
-    request["blocks"] = 0
-    request["recomputed"] += request["computed"]
-    request["computed"] = 0
+    if request["other"] != NONE:
+        network.abort(state, r)
+    if swap.can_leave(state, i, r):
+        swap.copy_out(state, i, r)
+    else:
+        drop(state, i, r)
     request["prefilling"] = 0
+    request["stays"] = 0
     request["preemptions"] += 1
     instance["preemptions"] += 1
     instance["num_preempted"] += 1
     enqueue(state.requests, state.engines[i], instance, r, True)
     metric.track(state.requests, state.cluster[0], state.dry, r)
-    if state.batches.size > 0:
-        log_batched(state.batches, state.cluster[0], r, 0, 0)
+    log.batched(state, r, 0, 0)
     return returned
 
 
 @kernel
-def log_batched(batches, cluster, r, tokens, computed):
-    """Append to the log of who was in which iteration."""
-    entry = batches[cluster["num_batches_logged"]]
-    entry["iteration"] = cluster["iterations"]
-    entry["request"] = r
-    entry["tokens"] = tokens
-    entry["computed"] = computed
-    cluster["num_batches_logged"] += 1
+def drop(state, i, r):
+    """Free the KV of a request; its known tokens will be computed again."""
+    request, now = state.requests[r], state.cluster[0]["clock"]
+    log.move(state, PREEMPTION, r, i, i, request["computed"], now, now)
+    kv.release(state, i, r)
+    request["recomputed"] += request["computed"]
+    request["computed"] = 0
 
 
 @kernel
@@ -263,7 +310,7 @@ def never_fits(engine, request):
     if prompt < 1 or prompt >= engine["max_model_len"]:
         return True
     blocks = blocks_for(last, engine["block_size"])
-    if engine["former"] == 3:  # orca
+    if engine["former"] == ORCA:
         blocks = orca_blocks(engine, request)
     if engine["former"] != 0:
         blocks += engine["watermark_blocks"]

@@ -23,8 +23,6 @@ from sgym.core.layout import (
 
 FIRST_LOG = 4096  # entries; logs grow by doubling
 
-FIRST_POOL = 64  # entries; same
-
 LOGS = ("tokens", "iterations", "batches", "moves")
 """What can be logged: each token's time, each iteration, each request in each iteration, and each
 hand-off, migration, preemption, swap, rejection and change of role."""
@@ -77,6 +75,7 @@ def fresh_state(
     instances["waiting_root"] = NONE
     instances["next_dry"] = NEVER
     row = cluster[0]
+    room = _room(engines)
     row["num_requests"] = row["num_unfinished"] = len(requests)
     row["num_instances"] = len(engines)
     row["instance"] = row["request"] = NONE
@@ -88,10 +87,10 @@ def fresh_state(
         instances=instances,
         cluster=cluster,
         running=np.zeros((len(engines), int(engines["max_num_seqs"].max())), np.int32),
-        events=np.zeros(2 * len(engines) + FIRST_POOL, EVENT),
+        events=np.zeros(2 * len(engines) + room, EVENT),
         dry=np.zeros(len(requests) + 1, EVENT),
         latency=latency,
-        transfers=np.zeros(FIRST_POOL, TRANSFER),
+        transfers=np.zeros(room, TRANSFER),
         hashes=np.zeros(0, np.int64) if hashes is None else hashes,
         blocks=np.zeros((len(engines), 0), BLOCK),
         buckets=np.zeros((len(engines), 0), np.int32),
@@ -113,8 +112,12 @@ def neutral(instances: np.ndarray, engines: np.ndarray) -> None:
 
 
 def _log(name: str, dtype: np.dtype, log: Sequence[str], engines: np.ndarray) -> np.ndarray:
-    room = 4 * int(engines["max_num_seqs"].max()) + 16
-    return np.zeros(max(FIRST_LOG, room) if name in log else 0, dtype)
+    return np.zeros(max(FIRST_LOG, _room(engines)) if name in log else 0, dtype)
+
+
+def _room(engines: np.ndarray) -> int:
+    """Entries that `engine.is_full` asks to be free, and some more."""
+    return 4 * int(engines["max_num_seqs"].max()) + 16
 
 
 def copied(state: State) -> State:

@@ -1,23 +1,38 @@
 """The event loop: `advance` runs until somebody must decide, `route` and others carry it out."""
 
 from sgym._jit import kernel
-from sgym.core import batch, events, heap, metric
+from sgym.core import batch, events, handoff, heap, kv, metric, migration, network
+from sgym.core.handoff import hand_off, set_role
 from sgym.core.iteration import complete, iterate
-from sgym.core.layout import DONE, FULL, NEVER, REFUSED, ROUTE, SCHEDULE
+from sgym.core.layout import (
+    DONE,
+    FULL,
+    HANDOFF,
+    HOST,
+    MOVING,
+    NEVER,
+    NONE,
+    REFUSED,
+    ROUTE,
+    SCHEDULE,
+    Transfer,
+)
 
-__all__ = ["advance", "iterate", "route"]
+__all__ = ["advance", "hand_off", "iterate", "route", "set_role"]
+
+STAGE, LAST_STAGE = int(Transfer.STAGE), int(Transfer.LAST_STAGE)
 
 
 @kernel
 def advance(state):
-    """Run until a decision is due, and say which: DONE, ROUTE, SCHEDULE or FULL.
+    """Run until a decision is due, and say which: DONE, ROUTE, HANDOFF, SCHEDULE or FULL.
 
-    Everything that happens at one time is applied before an instance is asked: arrivals first, then
-    iterations that end, lowest instance first.
+    Everything that happens at one time is applied before an instance is asked: arrivals, iterations
+    that end (lowest instance first), KV that arrives, then hand-offs (lowest request first).
     """
     cluster = state.cluster[0]
     while True:
-        if logs_are_full(state, cluster):
+        if is_full(state, cluster):
             return stop(cluster, FULL)
         arrival = NEVER
         if cluster["next_arrival"] < cluster["num_requests"]:
@@ -25,6 +40,7 @@ def advance(state):
         event = NEVER
         if cluster["num_events"] > 0:
             event = state.events[0]["time"]
+        event = min(event, cluster["next_transfer"])
         if min(arrival, event) > cluster["horizon"]:
             cluster["clock"] = max(cluster["clock"], cluster["horizon"])
             return stop(cluster, DONE)
@@ -38,13 +54,23 @@ def advance(state):
                 return stop(cluster, ROUTE)
             continue
         cluster["clock"] = event
+        if cluster["next_transfer"] <= event:
+            network.send(state)
+            continue
         kind, i = state.events[0]["kind"], state.events[0]["index"]
         cluster["num_events"] = heap.pop(state.events, cluster["num_events"])
-        instance = state.instances[i]
         if kind == events.ITERATION_ENDS:
-            complete(state, instance, cluster, i)
+            complete(state, state.instances[i], cluster, i)
             events.ask(state, i)
             continue
+        if kind == events.TRANSFER_ENDS:
+            arrive_kv(state, i)
+            continue
+        if kind == events.HANDOFF_DUE:
+            cluster["request"] = i
+            cluster["instance"] = state.requests[i]["instance"]
+            return stop(cluster, HANDOFF)
+        instance = state.instances[i]
         instance["asked"] = 0
         if instance["num_running"] > 0 or instance["num_waiting"] > 0:
             cluster["instance"] = i
@@ -59,18 +85,23 @@ def stop(cluster, decision):
 
 
 @kernel
-def logs_are_full(state, cluster):
-    """Whether a log might not hold what the next iteration writes."""
+def is_full(state, cluster):
+    """Whether a log or a pool might not hold what happens next."""
     room = 3 * state.running.shape[1] + 8
     return (
-        (state.tokens.size > 0 and cluster["num_tokens_logged"] + room > state.tokens.size)
-        or (state.moves.size > 0 and cluster["num_moves_logged"] + room > state.moves.size)
-        or (state.batches.size > 0 and cluster["num_batches_logged"] + room > state.batches.size)
-        or (
-            state.iterations.size > 0
-            and cluster["num_iterations_logged"] + room > state.iterations.size
-        )
+        cluster["num_events"] + room > state.events.size
+        or cluster["num_transfers"] + room > state.transfers.size
+        or is_log_full(state.tokens, cluster["num_tokens_logged"], room)
+        or is_log_full(state.batches, cluster["num_batches_logged"], room)
+        or is_log_full(state.iterations, cluster["num_iterations_logged"], room)
+        or is_log_full(state.moves, cluster["num_moves_logged"], room)
     )
+
+
+@kernel
+def is_log_full(log, count, room):
+    """Whether a log that is wanted has no room left."""
+    return log.size > 0 and count + room > log.size
 
 
 @kernel
@@ -100,3 +131,26 @@ def route(state, i):
         return
     batch.enqueue(state.requests, state.engines[i], state.instances[i], r, False)
     events.ask(state, i)
+
+
+@kernel
+def arrive_kv(state, r):
+    """A transfer or a swap-in of request r is done, unless it was given up before."""
+    request = state.requests[r]
+    if request["transfer"] == NONE:
+        if request["phase"] == MOVING and request["other"] == HOST:
+            i = request["instance"]
+            kv.count_up(state, i)
+            kv.release_other(state, r)
+            handoff.take_seat(state, i, r)
+            events.ask(state, i)
+        return
+    if not network.has_arrived(state, r):
+        return
+    kind = state.transfers[request["transfer"]]["kind"]
+    if kind == STAGE:
+        migration.stage_arrived(state, r)
+    elif kind == LAST_STAGE:
+        migration.last_stage_arrived(state, r)
+    else:
+        handoff.arrive(state, r)

@@ -1,7 +1,10 @@
 """The queue of what happens next, beside arrivals: iterations that end, KV that arrives, asking."""
 
 from sgym._jit import kernel
-from sgym.core import heap
+from sgym.core import heap, log
+from sgym.core.layout import NONE, Move
+
+ROLE = int(Move.ROLE)
 
 # Kinds of events, in the order in which those of one instant happen. Arrivals come before all.
 ITERATION_ENDS, TRANSFER_ENDS, HANDOFF_DUE, INSTANCE_ASKS = range(4)
@@ -20,6 +23,23 @@ def ask(state, i):
     instance = state.instances[i]
     if instance["busy"] or instance["asked"]:
         return
+    if instance["next_role"] != NONE and is_empty(instance):
+        change_role(state, i, instance["next_role"])
     if instance["num_running"] > 0 or instance["num_waiting"] > 0:
         instance["asked"] = 1
         push(state, state.cluster[0]["clock"], INSTANCE_ASKS, i)
+
+
+@kernel
+def is_empty(instance):
+    """Whether an instance has nothing to do."""
+    return instance["num_running"] + instance["num_waiting"] + instance["num_loading"] == 0
+
+
+@kernel
+def change_role(state, i, role):
+    """Instance `i` has another role from now on."""
+    instance, now = state.instances[i], state.cluster[0]["clock"]
+    instance["role"] = role
+    instance["next_role"] = NONE
+    log.move(state, ROLE, role, i, i, 0, now, now)

@@ -3,9 +3,24 @@
 import math
 
 from sgym._jit import kernel
-from sgym.core import batch, events, metric, orca, sarathi, steer, vllm_v0, vllm_v1
+from sgym.core import (
+    batch,
+    events,
+    handoff,
+    kv,
+    log,
+    metric,
+    migration,
+    network,
+    orca,
+    sarathi,
+    steer,
+    swap,
+    vllm_v0,
+    vllm_v1,
+)
 from sgym.core.latency import iteration_time, prefill_attention
-from sgym.core.layout import FINISHED, GAP_BINS, GAP_MIN, GAP_RATIO, NEVER, Former
+from sgym.core.layout import FINISHED, GAP_BINS, GAP_MIN, GAP_RATIO, NEVER, NONE, Former
 
 VLLM_V0, SARATHI, ORCA = int(Former.VLLM_V0), int(Former.SARATHI), int(Former.ORCA)
 INVERSE_LOG_RATIO = 1.0 / math.log(GAP_RATIO)
@@ -17,29 +32,28 @@ def iterate(state):
     cluster = state.cluster[0]
     i = cluster["instance"]
     instance, engine, running = state.instances[i], state.engines[i], state.running[i]
-    count_up(instance, engine, cluster["clock"])
+    kv.count_up(state, i)
     clear_batch(instance)
     batch.open_pass(instance)
     steer.sort_running(state.requests, instance, running)
     form(state, i)
     if instance["prefill_tokens"] + instance["decode_seqs"] == 0:
-        if instance["num_preempted"] > 0:  # room was made, but nobody could use it in that pass
-            events.ask(state, i)
+        if instance["num_preempted"] > 0 or instance["next_role"] != NONE:
+            events.ask(state, i)  # room was made that nobody could use in that pass
         return
     attention = 0.0
     if instance["num_prefills"] > 0:
         latency = state.latency[engine["latency"]]
         attention = total_prefill_attention(state.requests, instance, latency, running)
     duration = iteration_time(state.latency[engine["latency"]], instance, attention, cluster)
+    duration += swap.wait(state, i)
     instance["start"] = cluster["clock"]
     instance["duration"] = duration
     instance["busy"] = 1
     metric.track_running(state.requests, cluster, state.dry, running, instance)
     events.push(state, cluster["clock"] + duration, events.ITERATION_ENDS, i)
-    if state.iterations.size > 0:
-        log_iteration(state.iterations, instance, cluster, i)
-    if state.batches.size > 0:
-        log_batch(state.requests, state.batches, instance, cluster, running)
+    log.iteration(state, i)
+    log.batch(state, i)
     instance["iterations"] += 1
     instance["batched_tokens"] += instance["prefill_tokens"] + instance["decode_seqs"]
     cluster["iterations"] += 1
@@ -88,8 +102,7 @@ def complete(state, instance, cluster, i):
     """End an iteration: deliver its tokens, let finished requests go."""
     requests, running = state.requests, state.running[i]
     now = cluster["clock"]
-    count_up(instance, state.engines[i], now)
-    freed = 0
+    kv.count_up(state, i)
     kept = 0
     next_dry = NEVER
     for k in range(instance["num_running"]):
@@ -98,26 +111,32 @@ def complete(state, instance, cluster, i):
         if request["scheduled"] > 0:
             request["scheduled"] = 0
             if request["prefilling"] == 0:
-                deliver(requests, cluster, state.tokens, r, now)
+                deliver(state, r, now)
                 if request["generated"] >= request["output"]:
-                    freed += request["blocks"]
-                    finish(request, cluster, now)
+                    finish(state, i, r)
                     continue
+                if handoff.leaves(instance, request):
+                    request["streamed"] += instance["duration"]
+                    handoff.leave(state, i, r)
+                    continue
+            else:
+                request["streamed"] += instance["duration"]
+        if migration.wants_to_stop(request) and migration.stop(state, r):
+            continue
         if request["tracked"] == 0:
             next_dry = min(next_dry, metric.dry_time(request))
         running[kept] = r
         kept += 1
     instance["busy_time"] += instance["duration"]
     instance["num_running"] = kept
-    instance["free_blocks"] += freed
     instance["next_dry"] = next_dry
     instance["busy"] = 0
 
 
 @kernel
-def deliver(requests, cluster, tokens, r, now):
+def deliver(state, r, now):
     """One token of request r is out."""
-    request = requests[r]
+    request, cluster = state.requests[r], state.cluster[0]
     if request["generated"] == 0:
         request["first_token"] = now
     else:
@@ -130,12 +149,7 @@ def deliver(requests, cluster, tokens, r, now):
         cluster["gaps"][cluster["last_bin"]] += 1
     request["last_token"] = now
     metric.deliver(cluster, request, now)
-    if tokens.size > 0:
-        entry = tokens[cluster["num_tokens_logged"]]
-        entry["request"] = r
-        entry["index"] = request["generated"]
-        entry["time"] = now
-        cluster["num_tokens_logged"] += 1
+    log.token(state, r, now)
 
 
 @kernel
@@ -147,46 +161,14 @@ def gap_bin(gap):
 
 
 @kernel
-def finish(request, cluster, now):
+def finish(state, i, r):
     """The last token is out: memory is free again."""
+    request, cluster = state.requests[r], state.cluster[0]
+    if request["other"] != NONE:
+        network.abort(state, r)
+    kv.release(state, i, r)
     request["phase"] = FINISHED
-    request["finish"] = now
-    request["blocks"] = 0
+    request["finish"] = cluster["clock"]
     request["computed"] = 0
     cluster["num_unfinished"] -= 1
     metric.finish(cluster, request)
-
-
-@kernel
-def count_up(instance, engine, now):
-    """Bring the sums over time up to now."""
-    passed = now - instance["sums_since"]
-    instance["block_time"] += passed * (engine["num_blocks"] - instance["free_blocks"])
-    instance["running_time"] += passed * instance["num_running"]
-    instance["sums_since"] = now
-
-
-@kernel
-def log_iteration(iterations, instance, cluster, i):
-    """Append to the log of iterations."""
-    entry = iterations[cluster["num_iterations_logged"]]
-    entry["instance"] = i
-    entry["prefill_tokens"] = instance["prefill_tokens"]
-    entry["decode_seqs"] = instance["decode_seqs"]
-    entry["num_running"] = instance["num_running"]
-    entry["num_waiting"] = instance["num_waiting"]
-    entry["free_blocks"] = instance["free_blocks"]
-    entry["kv_tokens"] = instance["kv_tokens"]
-    entry["start"] = instance["start"]
-    entry["duration"] = instance["duration"]
-    cluster["num_iterations_logged"] += 1
-
-
-@kernel
-def log_batch(requests, batches, instance, cluster, running):
-    """Append the members of the batch to their log, in running order."""
-    for k in range(instance["num_running"]):
-        tokens = requests[running[k]]["scheduled"]
-        if tokens > 0:
-            computed = requests[running[k]]["computed"] - tokens
-            batch.log_batched(batches, cluster, running[k], tokens, computed)

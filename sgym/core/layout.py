@@ -244,6 +244,7 @@ INSTANCE = np.dtype(
         ("waiting_root", np.int32),  # request
         ("free_blocks", np.int32),
         ("free_host_blocks", np.int32),
+        ("num_swapped", np.int32),  # waiting requests whose KV is on the host
         ("num_loading", np.int32),  # requests whose KV is on its way here; each has a seat
         ("num_leaving", np.int32),  # requests elsewhere whose KV, or part of it, still lies here
         ("migrating_out", np.int32),  # migrations under way from here
@@ -377,6 +378,7 @@ TRANSFER = np.dtype(
         ("stage", np.int32),  # of a live migration, from 1
         ("active", np.int32),  # 1: uses bandwidth, 0: all sent, latency to go
         ("start", np.float64),  # seconds
+        ("ends", np.float64),  # seconds; when it arrives, NEVER while it sends
         ("remaining", np.float64),  # bytes
         ("rate", np.float64),  # bytes per second
     ],

@@ -1,7 +1,7 @@
 """The batch former of Orca (OSDI 2022): iteration-level FCFS with reserved KV, no preemption."""
 
 from sgym._jit import kernel
-from sgym.core import batch
+from sgym.core import batch, kv
 from sgym.core.layout import NONE
 
 
@@ -19,17 +19,21 @@ def form(state, i):
         budget -= 1
     if batch.holds_prefill(requests, instance, running):
         return
-    while instance["num_running"] < instance["active_cap"]:
+    while batch.has_seat(instance):
         r = batch.head(requests, instance)
         if r == NONE:
             break
         request = requests[r]
+        if request["other"] != NONE:
+            if not batch.load(state, i, r):
+                break
+            continue
         known = request["prompt"] + request["generated"]
         blocks = batch.orca_blocks(engine, request)
         if (limited and known > budget) or not batch.can_hold(engine, instance, blocks):
             break
         batch.admit(state, i, r)
-        batch.grow(state, i, r, blocks)
+        kv.grow(state, i, r, blocks)
         batch.schedule(request, instance, known)
         budget -= known
     instance["prefill_backlog"] = 1 if batch.num_eligible(instance) > 0 else 0

@@ -1,8 +1,10 @@
 """Acting on a Steering: reject, preempt, sort. Its caps stay in INSTANCE until the next one."""
 
 from sgym._jit import kernel
-from sgym.core import batch, queue
-from sgym.core.layout import NONE, REJECTED, RUNNING, WAITING
+from sgym.core import batch, handoff, log, migration, queue
+from sgym.core.layout import HOST, NONE, REJECTED, RUNNING, WAITING, Move
+
+REJECTION = int(Move.REJECTION)
 
 
 @kernel
@@ -35,7 +37,11 @@ def steer(state, i, steered):
             requests[r]["held"] = 1
             batch.preempt(state, i, r)
     for entry in steered:
-        score(requests, instance, entry)
+        if entry["migrate_to"] != NONE and requests[entry["request"]]["instance"] == i:
+            migration.migrate(state, entry["request"], entry["migrate_to"])
+    for entry in steered:
+        if requests[entry["request"]]["instance"] == i:
+            score(requests, instance, entry)
     sort_running(requests, instance, running)
 
 
@@ -43,8 +49,11 @@ def steer(state, i, steered):
 def reject(state, i, r):
     """Refuse a waiting request; it stays in the denominator and its reader keeps waiting."""
     batch.dequeue(state.requests, state.instances[i], r)
+    handoff.drop_kv(state, r)
     state.requests[r]["phase"] = REJECTED
     state.cluster[0]["num_unfinished"] -= 1
+    now = state.cluster[0]["clock"]
+    log.move(state, REJECTION, r, i, i, 0, now, now)
 
 
 @kernel
@@ -114,7 +123,7 @@ def settle(requests, engine, instance):
 def put_back(requests, instance, r, rank, by_priority):
     """Insert a dequeued request unscored; under the priority policy its rank never changes."""
     request = requests[r]
-    if not by_priority:
+    if not by_priority and request["other"] != HOST:
         request["rank"] = rank
     request["waiting_score"] = 0.0
     request["held"] = 0

@@ -5,8 +5,8 @@ are allocated at admission, and a decode asks for a free block even if its last 
 """
 
 from sgym._jit import kernel
-from sgym.core import batch, queue
-from sgym.core.layout import NONE
+from sgym.core import batch, kv, queue
+from sgym.core.layout import HOST, MOVING, NONE
 
 
 @kernel
@@ -24,27 +24,34 @@ def form_whole(state, i):
     """New prompts alone if any can be admitted, else a token for all running requests."""
     engine, instance = state.engines[i], state.instances[i]
     budget = min(instance["token_budget"], engine["max_num_batched_tokens"])
-    if not batch.holds_prefill(state.requests, instance, state.running[i]):
+    holds = batch.holds_prefill(state.requests, instance, state.running[i])
+    if not holds and instance["num_swapped"] == 0:
         admit_whole(state, i, budget)
     if instance["num_prefills"] == 0:
-        decode(state, i, budget)
+        budget = decode(state, i, budget)
+        if instance["num_preempted"] == 0:
+            swap_in(state, i, budget)
 
 
 @kernel
 def admit_whole(state, i, budget):
     """Admit whole prompts in order while tokens, sequences and blocks last."""
     requests, engine, instance = state.requests, state.engines[i], state.instances[i]
-    while budget > 0 and instance["num_running"] < instance["active_cap"]:
+    while budget > 0 and batch.has_seat(instance):
         r = batch.head(requests, instance)
         if r == NONE:
             break
         request = requests[r]
+        if request["other"] != NONE:
+            if not batch.load(state, i, r):
+                break
+            continue
         known = request["prompt"] + request["generated"]
         blocks = batch.blocks_for(known, engine["block_size"])
         if known > budget or not batch.can_hold(engine, instance, blocks):
             break
         batch.admit(state, i, r)
-        batch.grow(state, i, r, blocks)
+        kv.grow(state, i, r, blocks)
         batch.schedule(request, instance, known)
         budget -= known
     instance["prefill_backlog"] = 1 if batch.num_eligible(instance) > 0 else 0
@@ -52,7 +59,10 @@ def admit_whole(state, i, budget):
 
 @kernel
 def decode(state, i, budget):
-    """One token for each running request, preempting from the tail when no block is free."""
+    """One token for each running request, preempting from the tail when no block is free.
+
+    Returns the token budget that is left.
+    """
     instance = state.instances[i]
     k = 0
     while k < instance["num_running"] and budget > 0:
@@ -63,6 +73,20 @@ def decode(state, i, budget):
         batch.schedule(state.requests[r], instance, 1)
         budget -= 1
         k += 1
+    return budget
+
+
+@kernel
+def swap_in(state, i, budget):
+    """Bring swapped requests back while they fit; each decodes in this batch."""
+    instance = state.instances[i]
+    while budget > 0 and batch.has_seat(instance) and instance["num_swapped"] > 0:
+        r = batch.head(state.requests, instance)
+        if r == NONE or state.requests[r]["other"] != HOST or not batch.load(state, i, r):
+            break
+        if state.requests[r]["phase"] != MOVING:
+            batch.schedule(state.requests[r], instance, 1)
+            budget -= 1
 
 
 @kernel
@@ -85,7 +109,7 @@ def append_slot(state, i, r):
     """Take a new block if the next token needs one."""
     request = state.requests[r]
     if request["computed"] + 1 > request["blocks"] * state.engines[i]["block_size"]:
-        batch.grow(state, i, r, 1)
+        kv.grow(state, i, r, 1)
 
 
 @kernel
@@ -152,12 +176,21 @@ def admit_chunks(state, i, rules):
     """Admit in order: a chunk is computed, but the whole prompt's blocks are taken."""
     requests, engine, instance = state.requests, state.engines[i], state.instances[i]
     budget, cap = rules
-    while budget > 0 and instance["num_running"] < instance["active_cap"]:
+    while budget > 0 and batch.has_seat(instance):
         r = batch.head(requests, instance)
         if r == NONE:
             break
         request = requests[r]
         known = request["prompt"] + request["generated"]
+        if request["other"] != NONE:
+            if not batch.load(state, i, r):
+                break
+            if request["phase"] == MOVING:
+                continue
+            tokens = min(known - request["computed"], budget)
+            batch.schedule(request, instance, tokens)
+            budget -= tokens
+            continue
         tokens = min(known, budget)
         if cap > 0:
             tokens = min(tokens, cap)
@@ -165,7 +198,7 @@ def admit_chunks(state, i, rules):
         if not batch.can_hold(engine, instance, blocks):
             break
         batch.admit(state, i, r)
-        batch.grow(state, i, r, blocks)
+        kv.grow(state, i, r, blocks)
         batch.schedule(request, instance, tokens)
         budget -= tokens
     instance["prefill_backlog"] = 1 if batch.num_eligible(instance) > 0 else 0

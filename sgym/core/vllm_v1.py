@@ -1,8 +1,8 @@
 """The batch former of vLLM's V1 engine as of 0.33.0 (`vllm/v1/core/sched/scheduler.py`)."""
 
 from sgym._jit import kernel
-from sgym.core import batch
-from sgym.core.layout import NONE
+from sgym.core import batch, kv
+from sgym.core.layout import MOVING, NONE
 
 
 @kernel
@@ -61,7 +61,7 @@ def continue_running(state, i, rules):
                 if engine["by_priority"]:
                     continue  # the next one moved to place k
                 break
-            batch.grow(state, i, r, missing)
+            kv.grow(state, i, r, missing)
         batch.schedule(request, instance, tokens)
         budget -= tokens
         k += 1
@@ -89,7 +89,7 @@ def admit_waiting(state, i, rules):
     requests, engine, instance = state.requests, state.engines[i], state.instances[i]
     budget, threshold, defer = rules
     size = engine["block_size"]
-    while budget > 0 and instance["num_running"] < instance["active_cap"]:
+    while budget > 0 and batch.has_seat(instance):
         r = batch.head(requests, instance)
         if r == NONE:
             break
@@ -97,6 +97,15 @@ def admit_waiting(state, i, rules):
         known = request["prompt"] + request["generated"]
         if defer and known > 1:
             break
+        if request["other"] != NONE:
+            if not batch.load(state, i, r):
+                break
+            if request["phase"] == MOVING:
+                continue
+            tokens = min(known - request["computed"], budget)
+            batch.schedule(request, instance, tokens)
+            budget -= tokens
+            continue
         tokens = known
         if 0 < threshold < tokens:
             tokens = threshold
@@ -107,6 +116,6 @@ def admit_waiting(state, i, rules):
         if not batch.can_hold(engine, instance, batch.blocks_for(checked, size)):
             break
         batch.admit(state, i, r)
-        batch.grow(state, i, r, batch.blocks_for(tokens, size))
+        kv.grow(state, i, r, batch.blocks_for(tokens, size))
         batch.schedule(request, instance, tokens)
         budget -= tokens

@@ -7,7 +7,7 @@ says is in a file of its own.
 
 from sgym._jit import kernel
 from sgym.core import engine
-from sgym.core.layout import ROUTE, SCHEDULE
+from sgym.core.layout import HANDOFF, ROUTE, SCHEDULE
 from sgym.policies import orders, routers, vtc
 from sgym.policies.kinds import VTC
 
@@ -44,6 +44,10 @@ def answer(state, policy, memory):
         i = routers.choose_instance(state, rules, memory)
         on_arrival(state, rules, memory, i)
         engine.route(state, i)
+    elif cluster["decision"] == HANDOFF:
+        i = routers.choose_target(state, rules, memory)
+        on_arrival(state, rules, memory, i)
+        engine.hand_off(state, i)
     elif cluster["decision"] == SCHEDULE:
         i = cluster["instance"]
         before_batch(state, rules, memory, i)
@@ -56,6 +60,6 @@ def drive(state, policy, memory):
     """Run a whole episode, or until a log is full, under one built-in policy."""
     while True:
         decision = engine.advance(state)
-        if decision != ROUTE and decision != SCHEDULE:
+        if decision != ROUTE and decision != SCHEDULE and decision != HANDOFF:
             return decision
         answer(state, policy, memory)

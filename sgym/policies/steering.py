@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from sgym.core.layout import NONE, PENDING, RUNNING, STEERED, WAITING
+from sgym.core.layout import NONE, PENDING, RUNNING, STEERED, WAITING, Role
 from sgym.errors import PolicyError
 
 HOLD = -math.inf
@@ -27,6 +27,10 @@ class Steering:
         running_score: budget order, highest first; the lowest is preempted first.
         preempt: preempt these before the batch is formed; they are held until the next decision.
         reject: refuse these waiting requests; they stay in the denominator of every metric.
+        migrate_to: move these requests to other instances: a running one with its KV, as
+            `cluster.migration` says, a waiting one at once. What is not possible now is ignored.
+        role: this instance's role from now on: mixed, prefill or decode; None = as it is.
+        drain: with `role`: finish the present work first, and take no new one.
         token_budget: tokens in an iteration, at most `max_num_batched_tokens`; None = that.
         active_cap: most running requests, at most `max_num_seqs`; None = that.
         chunk_cap: most prefill tokens of one request per iteration; 0 = no cap.
@@ -39,6 +43,9 @@ class Steering:
     running_score: dict[int, float] = field(default_factory=dict)
     preempt: list[int] = field(default_factory=list)
     reject: list[int] = field(default_factory=list)
+    migrate_to: dict[int, int] = field(default_factory=dict)
+    role: str | None = None
+    drain: bool = False
     token_budget: int | None = None
     active_cap: int | None = None
     chunk_cap: int = 0
@@ -46,8 +53,28 @@ class Steering:
     hold_prefill: bool = False
 
 
-def steered_entries(steering: Steering, requests: np.ndarray, instance: int) -> np.ndarray:
+def role_number(role: str) -> int:
+    """The Role of this name.
+
+    Raises:
+        PolicyError: there is none.
+    """
+    names = [known.name.lower() for known in Role]
+    if role not in names:
+        raise PolicyError(f"role must be one of {', '.join(names)}, got {role!r}")
+    return names.index(role)
+
+
+def steered_entries(
+    steering: Steering, requests: np.ndarray, instance: int, num_instances: int = 1
+) -> np.ndarray:
     """The part of a Steering that concerns single requests, STEERED (n,), checked.
+
+    Args:
+        steering: what a policy said.
+        requests: REQUEST (num_requests,).
+        instance: the one that asked.
+        num_instances: for `migrate_to`.
 
     Raises:
         PolicyError: a part is of the wrong kind, names a request that is unknown, not here, or
@@ -56,7 +83,8 @@ def steered_entries(steering: Steering, requests: np.ndarray, instance: int) -> 
     reject, preempt = _ids(steering.reject, "reject"), _ids(steering.preempt, "preempt")
     waiting = _scores(steering.waiting_score, "waiting_score")
     running = _scores(steering.running_score, "running_score")
-    named = list(dict.fromkeys([*reject, *preempt, *waiting, *running]))
+    moved = _scores(steering.migrate_to, "migrate_to")
+    named = list(dict.fromkeys([*reject, *preempt, *moved, *waiting, *running]))
     entries = np.zeros(len(named), STEERED)
     entries["migrate_to"] = NONE
     for entry, index in zip(entries, named, strict=True):
@@ -66,6 +94,8 @@ def steered_entries(steering: Steering, requests: np.ndarray, instance: int) -> 
         entry["running_score"] = _score(running, index, "running_score")
         entry["preempt"] = index in preempt
         entry["reject"] = index in reject
+        if index in moved:
+            entry["migrate_to"] = _knob(f"migrate_to[{index}]", moved[index], 0, num_instances - 1)
     return entries
 
 
@@ -78,7 +108,7 @@ def _ids(ids: Any, name: str) -> list[int]:
 
 def _scores(scores: Any, name: str) -> Mapping[int, float]:
     if not isinstance(scores, Mapping):
-        raise PolicyError(f"Steering.{name} must be a dict of request id to score, got {scores!r}")
+        raise PolicyError(f"Steering.{name} must be a dict by request id, got {scores!r}")
     return scores
 
 

@@ -6,7 +6,7 @@ from functools import cached_property
 import numpy as np
 
 from sgym.core import queue
-from sgym.core.layout import NONE, State
+from sgym.core.layout import NONE, Role, State
 
 
 class RequestView:
@@ -152,6 +152,26 @@ class InstanceView:
         return int(self._state.engines[self.index]["max_num_batched_tokens"])
 
     @property
+    def role(self) -> str:
+        """What it is for: mixed, prefill or decode."""
+        return Role(int(self._state.instances[self.index]["role"])).name.lower()
+
+    @property
+    def draining(self) -> bool:
+        """Whether it finishes its work before it changes its role."""
+        return int(self._state.instances[self.index]["next_role"]) != NONE
+
+    @property
+    def num_loading(self) -> int:
+        """Requests whose KV is on its way here; each has a seat."""
+        return int(self._state.instances[self.index]["num_loading"])
+
+    @property
+    def waiting_tokens(self) -> int:
+        """Tokens to prefill, over the waiting requests."""
+        return int(self._state.instances[self.index]["waiting_tokens"])
+
+    @property
     def num_waiting(self) -> int:
         """Requests that wait."""
         return int(self._state.instances[self.index]["num_waiting"])
@@ -177,7 +197,7 @@ class InstanceView:
 
 
 class ClusterView:
-    """All instances at the moment a request is to be routed."""
+    """All instances at the moment a request is to be routed or handed off."""
 
     def __init__(self, state: State) -> None:
         index, now = int(state.cluster[0]["request"]), float(state.cluster[0]["clock"])

@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 
 from sgym._jit import python_version
-from sgym.core import batch, heap, queue, random, steer
+from sgym.core import batch, build, heap, queue, random, steer
 from sgym.core.layout import (
-    BATCHED,
     CLUSTER,
     ENGINE,
     EVENT,
     INSTANCE,
+    LATENCY,
     NEVER,
     NONE,
     REJECTED,
@@ -19,7 +19,6 @@ from sgym.core.layout import (
     RUNNING,
     STEERED,
     WAITING,
-    State,
 )
 
 
@@ -52,18 +51,12 @@ def give_scores(requests, engine, instance, scores, **verbs):
         entry["request"], entry["waiting_score"] = r, score
         for verb, names in verbs.items():
             entry[verb] = r in names
-    entries_of_nobody = np.zeros(0, EVENT)
-    running = np.zeros((1, 8), np.int32)
-    running[0, :1] = [r for r in range(len(requests)) if requests[r]["phase"] == RUNNING] or 0
-    state = State(*[entries_of_nobody] * len(State._fields))._replace(
-        requests=requests,
-        engines=engine.base,
-        instances=instance.base,
-        cluster=np.zeros(1, CLUSTER),
-        running=running,
-        dry=np.zeros(8, EVENT),
-        batches=np.zeros(0, BATCHED),
-    )
+    steered["migrate_to"] = NONE
+    engine.base["max_num_seqs"] = 8
+    state = build.fresh_state(requests, engine.base, np.zeros(1, LATENCY), np.zeros(1, CLUSTER))
+    state = state._replace(instances=instance.base)
+    running = [r for r in range(len(requests)) if requests[r]["phase"] == RUNNING]
+    state.running[0, : len(running)] = running
     steer.steer(state, 0, steered)
 
 
