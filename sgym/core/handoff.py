@@ -1,7 +1,7 @@
 """Prefill here, decode there: a finished prefill leaves, waits for room, is sent, and joins."""
 
 from sgym._jit import kernel
-from sgym.core import batch, events, kv, log, metric, network, swap
+from sgym.core import batch, events, kv, log, metric, network, queue, swap
 from sgym.core.layout import MOVING, NONE, PREFILL, Move
 
 HANDOFF = int(Move.HANDOFF)
@@ -102,6 +102,26 @@ def set_role(state, i, role, drain):
             request = state.requests[state.running[i, k]]
             if request["prefilling"] == 0:
                 request["stays"] = 1
+
+
+@kernel
+def resolve_stall(state, i):
+    """Nothing runs here, nothing fits: perhaps two instances wait for each other to take KV away.
+
+    That can happen where an instance both leaves KV behind and takes KV over, after a change of its
+    role. Then the first waiting request with KV on another instance gives that up.
+    """
+    instance = state.instances[i]
+    if instance["num_leaving"] == 0:
+        return
+    r = queue.first(state.requests, instance)
+    while r != NONE and state.requests[r]["other"] < 0:
+        r = queue.following(state.requests, r)
+    if r != NONE:
+        batch.count_waiting(instance, state.requests[r], -1)
+        drop_kv(state, r)
+        batch.count_waiting(instance, state.requests[r], 1)
+        events.ask(state, i)
 
 
 @kernel

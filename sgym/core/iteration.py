@@ -40,6 +40,8 @@ def iterate(state):
     if instance["prefill_tokens"] + instance["decode_seqs"] == 0:
         if instance["num_preempted"] > 0 or instance["next_role"] != NONE:
             events.ask(state, i)  # room was made that nobody could use in that pass
+        elif instance["num_running"] + instance["num_loading"] == 0:
+            handoff.resolve_stall(state, i)
         return
     attention = 0.0
     if instance["num_prefills"] > 0:
