@@ -92,6 +92,20 @@ def misfits(lists: Sequence[Any], prompt: np.ndarray, block: int) -> tuple[int, 
     return int(too_many), int(too_few)
 
 
+def fitting_block(lists: Sequence[Any], prompt: np.ndarray, usual: int) -> int:
+    """Tokens per hash id: `usual`, unless most rows do not fit it but another power of 2 exactly.
+
+    A row fits exactly if it has an id for each block that it begins.
+    """
+    lengths = (len(ids) if isinstance(ids, list) else 0 for ids in lists)
+    counts = np.fromiter(lengths, np.int64, len(lists))
+    counts, tokens = counts[counts > 0], prompt[counts > 0]
+    blocks = [usual, *(2**power for power in range(13))]
+    fits = [int(np.count_nonzero(-(-tokens // block) == counts)) for block in blocks]
+    best = int(np.argmax(fits))  # of equals the first, so that `usual` goes before
+    return blocks[best] if fits[0] <= len(counts) / 2 < fits[best] else usual
+
+
 def hit_share(prompt: np.ndarray, prefixes: Prefixes) -> float:
     """Share of all prompt tokens that a cache which forgets nothing would hold already.
 

@@ -9,7 +9,7 @@ import numpy as np
 from sgym.errors import TraceError
 from sgym.workload.formats import read_raw
 from sgym.workload.given import MAX_TENANT
-from sgym.workload.prefixes import Prefixes, chained, misfits
+from sgym.workload.prefixes import Prefixes, chained, fitting_block, misfits
 from sgym.workload.raw import BLOCKS, EXTRA, Raw
 
 if TYPE_CHECKING:
@@ -101,7 +101,8 @@ def read_trace(
         time_unit: auto = the format's own; or s, ms, us, ns, datetime.
         zero_output: what to do with rows without output: drop, clip1 (count as one token) or flag
             (refuse the file).
-        hash_block: prompt tokens per entry of hash_ids; None = the format's own.
+        hash_block: prompt tokens per entry of hash_ids; None = the format's own, or another
+            power of 2 if that alone fits most rows.
 
     Raises:
         TraceError: the format is unknown, a row is broken (the message names its line), or no row
@@ -137,10 +138,7 @@ def read_trace(
     arrival = frame["arrival"].to_numpy()
     extras = [name for name in EXTRA if name in frame]
     table = _extras(frame[["line", "arrival", "prompt", "output", *extras]], path.name)
-    block = BLOCKS.get(raw.format, 0) if "hash_ids" in table else 0
-    if block and hash_block and raw.format != "ragpulse":  # whose blocks are our own
-        block = hash_block
-    prefixes, misfit = _prefixes(table, block, path.name)
+    prefixes, misfit = _prefixes(table, raw.format, hash_block, path.name)
     report = TraceReport(
         name=path.name,
         format=raw.format,
@@ -152,7 +150,7 @@ def read_trace(
         inversions=int(np.count_nonzero(gaps < 0)),
         ties=int(np.count_nonzero(np.diff(arrival) == 0)),
         duration=float(arrival[-1] - arrival[0]),
-        hash_block=block,
+        hash_block=0 if prefixes is None else prefixes.block,
         hashes_cut=misfit[0],
         hashes_short=misfit[1],
         note=raw.note,
@@ -160,16 +158,21 @@ def read_trace(
     return Trace(table.drop(columns="line"), report, _step(arrival), prefixes)
 
 
-def _prefixes(table: Any, block: int, name: str) -> tuple[Prefixes | None, tuple[int, int]]:
+def _prefixes(
+    table: Any, kind: str, hash_block: int | None, name: str
+) -> tuple[Prefixes | None, tuple[int, int]]:
     """What the rows share, and how many have too many and too few hash ids."""
-    if not block:
+    usual = BLOCKS.get(kind, 0)
+    if "hash_ids" not in table or not usual:
         return None, (0, 0)
     ids = table["hash_ids"]
     wrong = ids.notna() & ~ids.map(lambda value: isinstance(value, list))
     _broken(table, wrong, "hash_ids", "a list of whole numbers", name)
     lists, prompt = ids.tolist(), table["prompt"].to_numpy()
+    if kind != "ragpulse":  # whose blocks are our own
+        usual = hash_block or fitting_block(lists, prompt, usual)
     try:
-        return chained(lists, prompt, block), misfits(lists, prompt, block)
+        return chained(lists, prompt, usual), misfits(lists, prompt, usual)
     except TraceError as error:
         raise TraceError(f"{name}: {error}") from None
 

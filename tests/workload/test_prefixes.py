@@ -135,13 +135,22 @@ def ids_drawn(requests):
 def test_mooncake_hashes_stand_for_512_tokens_and_bailians_for_16(write):
     requests = generate(scenario(write(THREE)), 0)
     assert (requests.hash_block, ids_drawn(requests)) == (512, [[0, 1], [0, 1], [0]])
-    chats = [item | {"chat_id": k, "timestamp": 1.5 * k} for k, item in enumerate(THREE)]
-    assert generate(scenario(write(chats)), 0).hash_block == 16
+    chat = {"chat_id": 1, "timestamp": 1.5, "input_length": 40, "hash_ids": [1, 2, 3]}
+    requests = generate(scenario(write([THREE[0] | chat] * 2)), 0)
+    assert (requests.hash_block, ids_drawn(requests)) == (16, [[0, 1, 2]] * 2)
 
 
 def test_the_tokens_of_a_hash_can_be_named(write):
     requests = generate(scenario(write(THREE), hash_block=600), 0)
     assert (requests.hash_block, ids_drawn(requests)) == (600, [[0, 1], [0, 1], [0]])
+
+
+def test_the_tokens_of_a_hash_are_found_where_the_usual_ones_fit_hardly_a_row(write):
+    rows = [(k, 60, [1, 2, 3, 10 + k]) for k in range(3)]  # as vLLM's timed_trace has them
+    trace = read_trace(write(mooncake(*rows, (9, 100, [1]))))
+    assert trace.prefixes.block == 16
+    assert ids_of(trace.prefixes) == [[0, 1, 2]] * 3 + [[0]]
+    assert (trace.report.hashes_cut, trace.report.hashes_short) == (0, 1)
 
 
 def test_hashes_that_do_not_fit_their_prompts_are_reported(write):
