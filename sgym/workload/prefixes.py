@@ -71,14 +71,14 @@ def chained(lists: Sequence[Any], prompt: np.ndarray, block: int) -> Prefixes:
     blocks = -(-prompt.astype(np.int64) // block)
     counts = np.minimum(np.fromiter(map(len, own), np.int64, len(own)), blocks)
     flat = _numbers([ids[:count] for ids, count in zip(own, counts, strict=True)])
-    running = _running(flat, counts)
-    ids = _numbered(running)
-    shared = np.bincount(ids, minlength=1)[ids] > 1
+    ids = _numbered(_running(flat, counts))
+    several = np.bincount(ids) > 1
+    shared = several[ids]
     counts = np.bincount(_owners(counts)[shared], minlength=len(own))
     return Prefixes(
         first=np.cumsum(counts) - counts,
         count=counts.astype(np.int32),
-        hashes=_numbered(running[shared]),
+        hashes=(np.cumsum(several) - 1)[ids[shared]],
         block=block,
     )
 
