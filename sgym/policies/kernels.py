@@ -5,14 +5,14 @@ instance forms a batch (scores of running requests, `reserve`), and after it (co
 says is in a file of its own.
 """
 
-from sgym._jit import kernel
+from sgym._jit import inlined, kernel
 from sgym.core import engine
 from sgym.core.layout import HANDOFF, ROUTE, SCHEDULE
 from sgym.policies import orders, routers, vtc
 from sgym.policies.kinds import VTC
 
 
-@kernel
+@inlined
 def on_arrival(state, policy, memory, i):  # noqa: ARG001  (as the others below)
     """Score the request that is about to join the queue of instance i."""
     cluster = state.cluster[0]
@@ -20,7 +20,7 @@ def on_arrival(state, policy, memory, i):  # noqa: ARG001  (as the others below)
     request["waiting_score"] = orders.waiting_score(policy, cluster, request)
 
 
-@kernel
+@inlined
 def before_batch(state, policy, memory, i):
     """Set the scores and knobs that depend on the present state of instance i."""
     orders.score_running(state, policy, i)
@@ -29,14 +29,14 @@ def before_batch(state, policy, memory, i):
     orders.reserve(state, policy, i)
 
 
-@kernel
+@inlined
 def after_batch(state, policy, memory, i):
     """Note what was just scheduled."""
     if policy["kind"] == VTC:
         vtc.charge(state, policy, memory.clients, i)
 
 
-@kernel
+@inlined
 def answer(state, policy, memory):
     """Decide what `advance` stopped for, and carry it out."""
     cluster, rules = state.cluster[0], policy[0]
