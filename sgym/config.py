@@ -447,7 +447,8 @@ class Workload(Model):
     )
     hash_block: Annotated[int, Field(ge=1, le=2**20)] | None = Field(
         default=None,
-        description="prompt tokens per entry of the trace's hash_ids; none = the format's",
+        description="prompt tokens per entry of the trace's hash_ids; none = as the format has it, "
+        "or as fits most rows",
     )
     max_prompt: Count | None = Field(
         default=None, description="drop requests with a longer prompt (with `prefixes`: cut it)"
