@@ -231,7 +231,9 @@ class Simulator:
                 f"a route or handoff decision takes the index of an instance, got {answer!r}"
             )
         if not 0 <= answer < count:
-            raise PolicyError(f"the answer must be an instance from 0 to {count - 1}, got {answer}")
+            raise PolicyError(
+                f"route and handoff take an instance from 0 to {count - 1}, got {answer}"
+            )
         return int(answer)
 
     def _steer(self, steering: Steering, i: int) -> None:

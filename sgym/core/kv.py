@@ -1,17 +1,17 @@
 """KV blocks: who holds how many, here and in another place."""
 
-from sgym._jit import kernel
+from sgym._jit import inlined, kernel
 from sgym.core.layout import HOST, NONE
 
 
-@kernel
+@inlined
 def grow(state, i, r, blocks):
     """Give a request more KV blocks of instance `i`, its own."""
     state.requests[r]["blocks"] += blocks
     state.instances[i]["free_blocks"] -= blocks
 
 
-@kernel
+@inlined
 def release(state, i, r):
     """Free all KV blocks that a request holds on instance `i`, its own."""
     request = state.requests[r]
@@ -62,7 +62,7 @@ def adopt(state, r):
     request["other_blocks"] = 0
 
 
-@kernel
+@inlined
 def count_up(state, i):
     """Bring an instance's sums over time up to now; called before its numbers change."""
     instance = state.instances[i]

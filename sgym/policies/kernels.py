@@ -5,7 +5,7 @@ instance forms a batch (scores of running requests, `reserve`), and after it (co
 says is in a file of its own.
 """
 
-from sgym._jit import kernel
+from sgym._jit import inlined, kernel
 from sgym.core import engine
 from sgym.core.layout import HANDOFF, ROUTE, SCHEDULE
 from sgym.policies import andes, fastserve, lightllm, ltr, orders, routers, slack_chunk, vtc
@@ -20,7 +20,7 @@ from sgym.policies.kinds import (
 )
 
 
-@kernel
+@inlined
 def on_arrival(state, policy, memory, i):
     """Score the request that is about to join the queue of instance i."""
     cluster, kind = state.cluster[0], policy["kind"]
@@ -35,7 +35,7 @@ def on_arrival(state, policy, memory, i):
         request["waiting_score"] = orders.waiting_score(policy, cluster, request)
 
 
-@kernel
+@inlined
 def before_batch(state, policy, memory, i):
     """Set the scores and knobs that depend on the present state of instance i."""
     kind = policy["kind"]
@@ -56,7 +56,7 @@ def before_batch(state, policy, memory, i):
     orders.reserve(state, policy, i)
 
 
-@kernel
+@inlined
 def after_batch(state, policy, memory, i):
     """Note what was just scheduled."""
     kind = policy["kind"]
@@ -70,7 +70,7 @@ def after_batch(state, policy, memory, i):
         fastserve.after_batch(state, policy, memory, i)
 
 
-@kernel
+@inlined
 def answer(state, policy, memory):
     """Decide what `advance` stopped for, and carry it out."""
     cluster, rules = state.cluster[0], policy[0]
