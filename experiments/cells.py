@@ -55,9 +55,10 @@ def file_of(cell: Cell, measure: Measure, folder: Path) -> Path:
     """Where the rows of a cell are kept."""
     run = Store(None, cell.scenario).key(Task("", cell.policy, cell.rates[0], 0))
     source = inspect.getsource(sys.modules[measure.__module__])
-    parts = (run, cell.labels, cell.rates, cell.seeds, cell.log, measure.__name__, source)
-    digest = hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
-    name = "_".join(str(value).replace(" ", "-") for value in cell.labels.values())
+    basis = (run, cell.labels, cell.rates, cell.seeds, cell.log, measure.__name__, source)
+    digest = hashlib.sha256(repr(basis).encode()).hexdigest()[:12]
+    parts = (str(value).replace(" ", "-").replace("/", "-") for value in cell.labels.values())
+    name = "_".join(parts)
     return folder / f"{name}_{digest}.csv"
 
 

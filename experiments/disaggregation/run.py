@@ -89,6 +89,19 @@ Per GPU. Peak: smooth goodput in tokens/s at its best rate, and how much less or
 at half of the nominal rate. Overload: throughput in tokens/s at 1.2 times the nominal rate.
 
 """
+COLUMNS = (
+    "model",
+    "workload",
+    "reader",
+    "GPUs",
+    "arrangement",
+    "peak (at requests/s)",
+    "less colocated",
+    "on time",
+    "TTFT and TBT",
+    "90 % on time up to (requests/s)",
+    "overload",
+)
 GROUP = ["model", "workload", "reader", "gpus"]
 
 
@@ -274,9 +287,8 @@ def show(table: pd.DataFrame, console: Console) -> None:
 def as_markdown(table: pd.DataFrame) -> str:
     """The verdicts for people: a row per arrangement."""
     lines = [
-        "| model | workload | reader | GPUs | arrangement | peak (at requests/s) | less colocated"
-        + " | on time | TTFT and TBT | 90 % on time up to | in overload |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        f"| {' | '.join(COLUMNS)} |",
+        f"|{'---|' * len(COLUMNS)}",
     ]
     for _, row in table.iterrows():
         half = (row["peak_gain_high"] - row["peak_gain_low"]) / 2
