@@ -74,6 +74,15 @@ POLICIES: dict[str, Builtin] = {
         engine={"former": "sarathi", "scheduling_policy": "fcfs", "max_num_batched_tokens": 512},
         simplified="a fixed chunk size of max_num_batched_tokens, 512 as in its source",
     ),
+    "sglang": Builtin(
+        "SGLang: prefill first, one chunked request, memory reserved for a share of what may come",
+        "sglang 0.5.23, srt/managers/schedule_policy.py, scheduler.py, schedule_batch.py",
+        engine={"former": "sglang", "scheduling_policy": "fcfs"},
+        simplified="no radix cache and no overlap; the page is block_size; clients set no limit on "
+        "the output, so max_new_tokens is what the context leaves; max_prefill_tokens never binds; "
+        "a chunk takes no more than is free; a request alone is let in if its known tokens fit; "
+        "where the last decode does not fit, the chunked request is retracted",
+    ),
     "orca": Builtin(
         "Orca: iteration-level batching with KV reserved for the longest output (OSDI 2022)",
         "microsoft/sarathi-serve 96f9911, orca_scheduler.py",
@@ -129,11 +138,11 @@ POLICIES: dict[str, Builtin] = {
         "learning to rank: all requests in the order of their predicted lengths, in each iteration",
         "hao-ai-lab/vllm-ltr 13bbf6f, core/scheduler.py (NeurIPS 2024)",
         kinds.LTR,
-        engine={"former": "vllm_v1", "scheduling_policy": "fcfs"},
+        engine={"former": "vllm_v1", "scheduling_policy": "fcfs", "preemption_mode": "swap"},
         parameters={"starvation": 200.0, "period": 10.0, **ORDERS},
         simplified="the prediction in place of the ranking model's score; a running request behind "
         "a picked one keeps its tokens while memory and seats last, and is evicted only where that "
-        "one then fits; preemption_mode decides whether it is swapped, as in the source",
+        "one then fits",
     ),
     "slack-chunk": Builtin(
         "chunks of prefill as large as the most urgent reader can wait; earliest deadline with the "
@@ -155,7 +164,8 @@ POLICIES: dict[str, Builtin] = {
         simplified="V0's watermark of 1 % also for those picked",
     ),
     "andes-smooth": Builtin(
-        "Andes' knapsack, with what the next `horizon` tokens gain in smooth goodput as the value",
+        "Andes' knapsack, with what the next `horizon` tokens gain in smooth goodput as the value, "
+        "and the time that an eviction costs all others",
         "project, after arXiv 2404.16283",
         kinds.ANDES_SMOOTH,
         engine={"former": "vllm_v0", "scheduling_policy": "fcfs", "enable_chunked_prefill": False},
