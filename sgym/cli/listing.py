@@ -56,9 +56,11 @@ def _scenarios(screen: Console) -> None:
 def _policies(screen: Console) -> None:
     rows = []
     for name, entry in POLICIES.items():
+        engine = ", ".join(f"{key}={value}" for key, value in entry.engine.items())
         parameters = ", ".join(f"{key}={value:g}" for key, value in entry.parameters.items())
-        rows.append((name, entry.about, entry.source, entry.simplified, parameters or "none"))
-    headings = ("name", "what it is", "source", "simplified", "parameters and defaults")
+        own = "; ".join(filter(None, (engine, parameters))) or "none"
+        rows.append((name, entry.about, entry.source, entry.simplified, own))
+    headings = ("name", "what it is", "source", "simplified", "engine settings; parameters")
     _table(screen, "Policies; or your own as module:Class", headings, rows)
 
 
