@@ -11,7 +11,8 @@ from rich.table import Table
 from sgym import profiles, workload
 from sgym.cli.common import console
 from sgym.loading import PRESETS, builtin_scenarios
-from sgym.policies.registry import POLICIES, ROUTERS
+from sgym.policies.registry import POLICIES
+from sgym.policies.rules import HANDOFFS, ROUTERS
 
 
 class Kind(StrEnum):
@@ -88,6 +89,9 @@ def _datasets(screen: Console) -> None:
 def _routers(screen: Console) -> None:
     rows = [(name, about) for name, (_, about) in ROUTERS.items()]
     _table(screen, "Routers: which instance takes an arrival", ("name", "what it does"), rows)
+    rows = [(name, about) for name, (_, about) in HANDOFFS.items()]
+    title = "Rules of hand-off: which instance decodes a finished prefill"
+    _table(screen, title, ("name", "what it does"), rows)
 
 
 def _metrics(screen: Console) -> None:

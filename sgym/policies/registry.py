@@ -2,17 +2,18 @@
 
 import importlib
 import inspect
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from sgym.errors import PolicyError
 from sgym.policies import kinds
+from sgym.policies.builtin import Builtin
 from sgym.policies.memory import POLICY
-from sgym.policies.routers import HANDOFFS, ROUTERS
+from sgym.policies.rules import HANDOFFS, ROUTERS
 from sgym.policies.steering import Steering
+from sgym.policies.systems import SYSTEMS
 from sgym.policies.view import InstanceView
 
 
@@ -23,22 +24,6 @@ class Policy(Protocol):
     def schedule(self, view: InstanceView) -> Steering | None:
         """Say who runs next on this instance; None = leave everything as it is."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Builtin:
-    """A scheduler that comes with sgym: an engine that forms batches, a compiled policy on it."""
-
-    about: str
-    source: str
-    kind: int = kinds.NEUTRAL
-    simplified: str = "nothing"
-    migration: int = 0
-    """Which running requests it moves between instances, 0 = none."""
-    engine: Mapping[str, Any] = field(default_factory=dict)
-    """Settings of scenario.engine that make it this scheduler."""
-    parameters: Mapping[str, float] = field(default_factory=dict)
-    """Parameters it reads, with defaults."""
 
 
 PREFILL_TIME = "prefill_time"
@@ -211,6 +196,7 @@ POLICIES: dict[str, Builtin] = {
         kinds.RANDOM,
         parameters=dict(ORDERS),
     ),
+    **SYSTEMS,
 }
 
 
@@ -225,6 +211,23 @@ def builtin(name: str) -> Builtin:
             f"no policy {name!r}; known: {', '.join(POLICIES)}, or your own as module:Class"
         )
     return POLICIES[name]
+
+
+def check_roles(name: str, roles: Iterable[str]) -> None:
+    """Refuse a system for disaggregated clusters where nothing is disaggregated.
+
+    Args:
+        name: a built-in policy.
+        roles: of the cluster's pools.
+
+    Raises:
+        PolicyError: it needs instances that only prefill, and there are none.
+    """
+    if builtin(name).disaggregated and "prefill" not in roles:
+        raise PolicyError(
+            f"policy {name!r} needs instances that only prefill: give `cluster.pools`, such as "
+            "[{role: prefill, instances: 2}, {role: decode, instances: 2}]"
+        )
 
 
 def policy_record(
@@ -259,8 +262,9 @@ def policy_record(
         )
     record = np.zeros(1, POLICY)
     record["kind"] = entry.kind
-    record["router"] = ROUTERS[router][0]
-    record["handoff"] = HANDOFFS[handoff][0]
+    record["router"] = ROUTERS[entry.router or router][0]
+    record["handoff"] = HANDOFFS[entry.handoff or handoff][0]
+    record["system"] = entry.system
     record["migration"] = entry.migration
     record["staleness"] = staleness
     for key, value in {**entry.parameters, **parameters}.items():
