@@ -1,5 +1,7 @@
 """Names and numbers of routers, of rules of hand-off, and of whole systems that bring their own."""
 
+from typing import NamedTuple
+
 (
     ROUND_ROBIN,
     RANDOM_RULE,
@@ -12,70 +14,68 @@
     LLM_D,
 ) = range(9)
 
-ROUTERS: dict[str, tuple[int, str]] = {
-    "round_robin": (ROUND_ROBIN, "in turn"),
-    "random": (RANDOM_RULE, "any, with equal probability"),
-    "least_outstanding": (
+
+class Rule(NamedTuple):
+    """One way to choose an instance."""
+
+    number: int
+    about: str
+
+
+ROUTERS = {
+    "round_robin": Rule(ROUND_ROBIN, "in turn"),
+    "random": Rule(RANDOM_RULE, "any, with equal probability"),
+    "least_outstanding": Rule(
         LEAST_OUTSTANDING,
-        (
-            "fewest requests in flight, as the router counts them; ties: the first (vidur, "
-            "lor_global_scheduler.py)"
-        ),
+        "fewest requests in flight, as the router counts them (vidur, lor_global_scheduler.py)",
     ),
-    "token_jsq": (
+    "token_jsq": Rule(
         TOKEN_JSQ,
-        (
-            "fewest tokens still to prefill, as the router counts them, in seconds of that GPU "
-            "(splitwise-sim, TokenJSQScheduler)"
-        ),
+        "fewest tokens still to prefill, as the router counts them, in seconds of that GPU "
+        "(splitwise-sim, TokenJSQScheduler)",
     ),
-    "power_of_two": (
+    "power_of_two": Rule(
         POWER_OF_TWO,
-        (
-            "of two different random ones, that with fewer requests in flight (Ray Serve, "
-            "PowerOfTwoChoicesRequestRouter)"
-        ),
+        "of two different random ones, that with fewer requests in flight (Ray Serve, "
+        "PowerOfTwoChoicesRequestRouter)",
     ),
-    "least_kv": (
+    "least_kv": Rule(
         LEAST_KV,
         "smallest share of KV blocks in use, as last reported (llm-d, kv-cache-utilization-scorer)",
     ),
-    "prefix_aware": (
+    "prefix_aware": Rule(
         PREFIX_AWARE,
         "longest cached prefix, if above 0.3 of the prompt; else, and always if the most requests "
         "in flight exceed the fewest by 64 and by half, the fewest (sgl-model-gateway)",
     ),
-    "dynamo": (
+    "dynamo": Rule(
         DYNAMO,
         "fewest KV blocks: to prefill, less those cached, plus those of all in flight; ties: any "
         "(NVIDIA Dynamo, selector/default.rs with its weights)",
     ),
-    "llm_d": (
+    "llm_d": Rule(
         LLM_D,
         "highest score: 3 * cached share of the prompt + 2 * short queue + 2 * free KV, the last "
         "two as last reported; ties: any (llm-d, default scorers)",
     ),
 }
-"""Name -> number, what it does."""
+"""Who takes an arrival; ties go to the first instance where nothing else is said."""
 
-HANDOFFS: dict[str, tuple[int, str]] = {
-    "round_robin": (ROUND_ROBIN, "in turn"),
-    "random": (RANDOM_RULE, "any, with equal probability"),
-    "least_outstanding": (
-        LEAST_OUTSTANDING,
-        "fewest requests waiting, on their way or running (simdistserve)",
+HANDOFFS = {
+    "round_robin": Rule(ROUND_ROBIN, "in turn"),
+    "random": Rule(RANDOM_RULE, "any, with equal probability"),
+    "least_outstanding": Rule(
+        LEAST_OUTSTANDING, "fewest requests waiting, on their way or running (simdistserve)"
     ),
-    "token_jsq": (
+    "token_jsq": Rule(
         TOKEN_JSQ,
-        (
-            "fewest tokens of context for its memory, those on their way included "
-            "(splitwise-sim, KVTokenJSQScheduler)"
-        ),
+        "fewest tokens of context for its memory, those on their way included "
+        "(splitwise-sim, KVTokenJSQScheduler)",
     ),
-    "power_of_two": (POWER_OF_TWO, "of two different random ones, that with fewer requests"),
-    "least_kv": (LEAST_KV, "smallest share of KV blocks in use, as last reported"),
+    "power_of_two": Rule(POWER_OF_TWO, "of two different random ones, that with fewer requests"),
+    "least_kv": Rule(LEAST_KV, "smallest share of KV blocks in use, as last reported"),
 }
-"""Same for who decodes what a prefill instance has prefilled."""
+"""Who decodes what a prefill instance has prefilled."""
 
 ALONE, DISTSERVE, SPLITWISE, CONDITIONAL, MOONCAKE, ARROW, LLUMNIX = range(7)
 """Systems that decide over the whole cluster; ALONE: the scenario's router and hand-off do."""
