@@ -31,7 +31,7 @@ def prefill_instance(state, policy, memory, r):
             best, timely = i, in_time
             least_decode, least_time, own = decoding, time, alone
     if not timely and decode_load(state, policy) < policy["shrink"]:
-        flipped = flip(state, policy, memory, (DECODE, r))
+        flipped = flip(state, policy, memory, int(DECODE), r)
         if flipped != NONE:
             best, own = flipped, alone_time(state, flipped, r)
     memory.requests[r]["prefill_time"] = own
@@ -58,7 +58,7 @@ def decode_instance(state, policy, memory, question):
             best, timely, first = j, in_time, False
             fewest, smallest = prefilling, beyond
     if not timely:
-        flipped = flip(state, policy, memory, (PREFILL, r))
+        flipped = flip(state, policy, memory, int(PREFILL), r)
         if flipped != NONE:
             return flipped
     return best
@@ -101,13 +101,12 @@ def count_role(state, role):
 
 
 @kernel
-def flip(state, policy, memory, question):
+def flip(state, policy, memory, role, r):
     """Algorithm 3: the cheapest instance of a role takes the other one; NONE if none may.
 
-    `question`: the role it has, and a request that it must be able to serve (NONE: any). The last
-    one of its role stays. Prefill instances wait for `cooldown` seconds since the last was taken.
+    It must be able to serve request r (NONE: any). The last instance of its role keeps it, and for
+    `cooldown` seconds after a prefill instance was taken, no other is.
     """
-    role, r = question
     now = state.cluster[0]["clock"]
     if role == PREFILL and now - memory.policy[0]["flipped"] < policy["cooldown"]:
         return NONE
@@ -150,7 +149,7 @@ def watch(state, policy, memory):
     idle = prefilling <= policy["shrink"] <= decoding
     memo["overloaded"] = memo["overloaded"] + 1 if decoding >= policy["expand"] or idle else 0
     if memo["overloaded"] >= policy["sustained"]:
-        if flip(state, policy, memory, (PREFILL, NONE)) != NONE:
+        if flip(state, policy, memory, int(PREFILL), int(NONE)) != NONE:
             memo["overloaded"] = 0
 
 

@@ -16,22 +16,34 @@ SHORTEST, LONGEST, LAST = range(3)
 
 
 @kernel
-def freeness(state, i, requests, blocks):
-    """Free KV blocks per request of instance i, once its first waiting request has its own.
+def supply(state, i):
+    """KV blocks of instance i that its first waiting request would leave free, and its requests.
 
-    In iterations times tokens of a block, about how long its memory lasts; below 0 if something
-    waits for memory, inf if it is idle. `requests` more run there and hold `blocks` more.
+    Those are the ones that run, and the first that waits.
     """
     instance = state.instances[i]
-    running = int(instance["num_running"] + instance["num_loading"]) + requests
-    free = int(instance["free_blocks"]) - blocks
+    running = int(instance["num_running"]) + int(instance["num_loading"])
+    free = int(instance["free_blocks"])
     r = queue.first(state.requests, instance)
     if r != NONE:
         running += 1
         free -= loads.known_blocks(state.requests[r], state.engines[i]["block_size"])
+    return free, running
+
+
+@kernel
+def ratio(free, running):
+    """Freeness: free KV blocks per request, so about how long memory lasts; inf if idle."""
     if running <= 0:
         return math.inf
     return free / running
+
+
+@kernel
+def freeness(state, i):
+    """Freeness of instance i; below 0 if a request waits for memory."""
+    free, running = supply(state, i)
+    return ratio(free, running)
 
 
 @kernel
@@ -40,14 +52,13 @@ def freest(state, r, asked):
     if loads.count_takers(state, r, asked) == 0:
         asked = loads.ANYONE
     best, most = NONE, 0.0
+    fewest = 0.0
     for i in range(state.instances.size):
         if not loads.takes(state, i, r, asked):
             continue
-        found = freeness(state, i, 0, 0)
-        if best == NONE or found > most:
-            best, most = i, found
-        elif found == most and loads.in_flight(state, i) < loads.in_flight(state, best):
-            best = i
+        found, here = freeness(state, i), loads.in_flight(state, i)
+        if best == NONE or found > most or (found == most and here < fewest):
+            best, most, fewest = i, found, here
     return max(best, 0)
 
 
@@ -78,7 +89,7 @@ def pair(state, policy, memory):
     for i in range(total):
         memo = memory.instances[i]
         memo["target"] = NONE
-        memo["freeness"] = freeness(state, i, 0, 0)
+        memo["freeness"] = freeness(state, i)
         memo["side"] = side(state, policy, memo["freeness"], i)
     while True:
         source, target = NONE, NONE
@@ -96,7 +107,7 @@ def pair(state, policy, memory):
             return
         memory.instances[source]["side"] = 0
         memory.instances[target]["side"] = 0
-        if policy["balanced"] == 0.0 or evens_out(state, policy, source, target):
+        if policy["balanced"] == 0.0 or evens_out(state, policy, int(source), int(target)):
             memory.instances[source]["target"] = target
 
 
@@ -120,9 +131,11 @@ def evens_out(state, policy, source, target):
     if r == NONE:
         return False
     blocks = int(state.requests[r]["blocks"])
-    before = freeness(state, target, 0, 0) - freeness(state, source, 0, 0)
-    received = freeness(state, target, 1, blocks)
-    after = received - freeness(state, source, -1, -blocks)
+    free, running = supply(state, source)
+    free_there, running_there = supply(state, target)
+    before = ratio(free_there, running_there) - ratio(free, running)
+    received = ratio(free_there - blocks, running_there + 1)
+    after = received - ratio(free + blocks, running - 1)
     return received > -policy["threshold"] and 0.0 < after < before
 
 

@@ -53,7 +53,7 @@ def choose_instance(state, policy, memory):
     asked = ARRIVALS
     if loads.count_takers(state, r, asked) == 0:
         asked = ANYONE
-    return choose(state, memory, policy["router"], (r, asked, int(cluster["router_counter"])))
+    return choose(state, memory, policy["router"], (r, int(asked), int(cluster["router_counter"])))
 
 
 @kernel
@@ -77,7 +77,7 @@ def choose_target(state, policy, memory):
     if policy["handoff"] == ROUND_ROBIN:
         memory.policy[0]["handoffs"] += 1
         turn = int(memory.policy[0]["handoffs"])
-    return choose(state, memory, policy["handoff"], (r, HANDOFFS, turn))
+    return choose(state, memory, policy["handoff"], (r, int(HANDOFFS), turn))
 
 
 @kernel
@@ -164,27 +164,22 @@ def dynamo_cost(state, i, r):
 @kernel
 def most_cached(state, r, asked):
     """Where most of the prompt is cached, unless that is little or loads differ much."""
-    fewest, most = NONE, NONE
-    best, longest = NONE, -1.0
+    idlest, best = NONE, NONE
+    fewest, most, fewest_of_best, longest = 0.0, 0.0, 0.0, -1.0
     for i in range(state.instances.size):
         if not loads.takes(state, i, r, asked):
             continue
-        here = loads.in_flight(state, i)
-        if fewest == NONE or here < loads.in_flight(state, fewest):
-            fewest = i
-        if most == NONE or here > loads.in_flight(state, most):
-            most = i
-        hit = float(loads.hit_tokens(state, i, r))
-        if hit > longest or (hit == longest and here < loads.in_flight(state, best)):
-            best, longest = i, hit
-    if fewest == NONE:
-        return 0
-    low, high = loads.in_flight(state, fewest), loads.in_flight(state, most)
-    if high - low > IMBALANCE and high > IMBALANCE_RATIO * low:
-        return fewest
+        here, hit = loads.in_flight(state, i), float(loads.hit_tokens(state, i, r))
+        if idlest == NONE or here < fewest:
+            idlest, fewest = i, here
+        most = max(most, here)
+        if hit > longest or (hit == longest and here < fewest_of_best):
+            best, longest, fewest_of_best = i, hit, here
+    if most - fewest > IMBALANCE and most > IMBALANCE_RATIO * fewest:
+        return max(idlest, 0)
     if longest > CACHED_SHARE * state.requests[r]["prompt"]:
-        return best
-    return fewest
+        return max(best, 0)
+    return max(idlest, 0)
 
 
 @kernel
