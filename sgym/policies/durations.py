@@ -39,7 +39,7 @@ def token_time(state, i):
 def queue_time(state, memory, i):
     """Seconds until instance i has prefilled all it was given, one request after the other.
 
-    A waiting request counts with what was estimated when it was routed there.
+    A waiting request counts with what was estimated when it was routed there, if anything was.
     """
     instance = state.instances[i]
     seconds = 0.0
@@ -53,9 +53,19 @@ def queue_time(state, memory, i):
     r = queue.first(state.requests, instance)
     while r != NONE:
         if state.requests[r]["other"] == NONE:
-            seconds += memory.requests[r]["prefill_time"]
+            seconds += expected_time(state, memory, i, r)
         r = queue.following(state.requests, r)
     return seconds
+
+
+@kernel
+def expected_time(state, memory, i, r):
+    """Seconds in which instance i prefills a waiting request: its estimate at arrival, or new."""
+    seconds = memory.requests[r]["prefill_time"]
+    if seconds > 0.0:
+        return seconds
+    request = state.requests[r]
+    return prefill_time(state, i, int(request["prompt"]) + int(request["generated"]), 0)
 
 
 @kernel

@@ -162,7 +162,7 @@ def newly_decoding(state, memory, i, times):
             tokens += known
     r = queue.first(state.requests, instance)
     while r != NONE and done <= until:
-        done += memory.requests[r]["prefill_time"]
+        done += durations.expected_time(state, memory, i, r)
         if until - duration < done <= until:
             count += 1
             tokens += int(state.requests[r]["prompt"])
