@@ -236,6 +236,7 @@ def policy_record(
     parameters: Mapping[str, Any],
     handoff: str = "least_kv",
     staleness: float = 0.0,
+    targets: Mapping[str, float] | None = None,
 ) -> np.ndarray:
     """POLICY (1,) for the kernels.
 
@@ -245,6 +246,7 @@ def policy_record(
         parameters: of the scheduler, where they differ from its defaults.
         handoff: one of HANDOFFS.
         staleness: seconds between the reports on which the router relies.
+        targets: what stands for the defaults of `ttft_target` and `tpot_target`, seconds.
 
     Raises:
         PolicyError: unknown policy, router or parameter, or a parameter that is no number >= 0.
@@ -267,7 +269,8 @@ def policy_record(
     record["system"] = entry.system
     record["migration"] = entry.migration
     record["staleness"] = staleness
-    for key, value in {**entry.parameters, **parameters}.items():
+    own = {key: value for key, value in (targets or {}).items() if key in entry.parameters}
+    for key, value in {**entry.parameters, **own, **parameters}.items():
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e12:
             raise PolicyError(f"policy.{key} must be a number of at least 0, got {value!r}")
         record[key] = value

@@ -1,10 +1,15 @@
-"""The entries of systems that decide over a whole cluster: routers, hand-off and migration."""
+"""The entries of systems that decide over a whole cluster: routers, hand-off and migration.
+
+A system brings its own router and rule of hand-off; the scenario's are not used. What it compares
+is up to date, whatever `cluster.staleness` says. All but distserve run the engine of the scenario.
+"""
 
 from sgym.policies import rules
 from sgym.policies.builtin import Builtin
 
 TARGETS = {"ttft_target": 2.0, "tpot_target": 0.1}
-"""Seconds until the first token, and per output token, that a system aims at."""
+"""Seconds until the first token, and per output token, that a system aims at: those of the
+scenario's `slo.ttft` and `slo.tpot`, unless `policy` says otherwise."""
 
 SYSTEMS: dict[str, Builtin] = {
     "distserve": Builtin(

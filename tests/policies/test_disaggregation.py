@@ -49,6 +49,14 @@ def test_a_system_brings_its_own_router(name):
     assert first.requests["instance"].tolist() == second.requests["instance"].tolist()
 
 
+@pytest.mark.parametrize("name", ["mooncake", "arrow"])
+def test_targets_are_those_of_the_scenario_unless_the_policy_has_its_own(name):
+    scenario = pools(policy={"name": name, "tpot_target": 0.5})
+    scenario["slo"] = {"ttft": 7.0, "tpot": 0.3}
+    record = sgym.Simulator(scenario)._policy[0]
+    assert (record["ttft_target"], record["tpot_target"]) == (7.0, 0.5)
+
+
 # --- DistServe ------------------------------------------------------------------------------------
 
 
