@@ -14,6 +14,7 @@ from sgym.core import (
     network,
     orca,
     sarathi,
+    sglang,
     steer,
     swap,
     vllm_v0,
@@ -23,6 +24,7 @@ from sgym.core.latency import iteration_time, prefill_attention
 from sgym.core.layout import FINISHED, GAP_BINS, GAP_MIN, GAP_RATIO, NEVER, NONE, Former
 
 VLLM_V0, SARATHI, ORCA = int(Former.VLLM_V0), int(Former.SARATHI), int(Former.ORCA)
+SGLANG = int(Former.SGLANG)
 INVERSE_LOG_RATIO = 1.0 / math.log(GAP_RATIO)
 
 
@@ -74,6 +76,8 @@ def form(state, i):
         sarathi.form(state, i)
     elif former == ORCA:
         orca.form(state, i)
+    elif former == SGLANG:
+        sglang.form(state, i)
     else:
         vllm_v1.form(state, i)
 

@@ -256,6 +256,9 @@ INSTANCE = np.dtype(
         ("swap_out_ends", np.float64),  # seconds; when the copies ordered so far are done
         ("swap_in_ends", np.float64),  # seconds
         ("prefill_backlog", np.int32),  # 1: the last unheld pass left prefill work behind
+        ("batch_is_full", np.int32),  # sglang, 1: nobody is let in before somebody leaves
+        ("num_seated", np.int32),  # sglang: running requests after the last pass
+        ("new_token_ratio", np.float64),  # sglang: share reserved of what may still be generated
         ("front_rank", np.int64),
         ("back_rank", np.int64),
         ("waiting_tokens", np.int64),  # tokens to prefill, over the waiting requests

@@ -7,7 +7,7 @@ than letting it wait is worth: in Andes' own estimate of QoE, or in smooth goodp
 import math
 
 from sgym._jit import kernel
-from sgym.core import metric, queue
+from sgym.core import batch, metric, queue
 from sgym.core.layout import NONE, RUNNING
 from sgym.policies import acting, estimate
 from sgym.policies.kinds import ANDES
@@ -60,7 +60,8 @@ def benefit_gain(state, policy, i, r, pace):
     """Benefit after the next `horizon` tokens with service less that without.
 
     Served, a request that has to be prefilled gets fewer tokens, and late ones; waiting, its reader
-    gets none, and the idle latency grows as soon as it runs dry.
+    gets none, and the idle latency grows as soon as it runs dry. Evicting a running one has a price
+    besides: while its KV is computed or copied again, all others get no token.
     """
     request, cluster = state.requests[r], state.cluster[0]
     now, until = cluster["clock"], cluster["clock"] + policy["horizon"] * pace
@@ -77,7 +78,22 @@ def benefit_gain(state, policy, i, r, pace):
         behind = max(0.0, (tokens - 1.0) * (pace - request["token_time"]))
         served = max(request["lateness"], first - request["due"] + behind)
     lost = metric.penalty(cluster, waiting) - metric.penalty(cluster, served)
-    return request["weight"] * tokens + metric.slope(cluster, request) * lost
+    gain = request["weight"] * tokens + metric.slope(cluster, request) * lost
+    if request["phase"] == RUNNING:  # evicted, it would cost the others time as well
+        gain += delay(state, i, r) / pace * state.instances[i]["num_running"]
+    return gain
+
+
+@kernel
+def delay(state, i, r):
+    """Seconds that instance i would lose, were request r evicted and brought back."""
+    request, engine = state.requests[r], state.engines[i]
+    if engine["swap"] == 0:
+        return estimate.prefill_time(state, i, request["prompt"] + request["generated"])
+    if engine["swap_overlap"]:
+        return 0.0
+    size = state.cluster[0]["kv_bytes"] * request["computed"]
+    return 2.0 * size / engine["swap_bandwidth"]
 
 
 @kernel
@@ -126,7 +142,7 @@ def solve(state, policy, memory, i):
             k += 1
             continue
         acting.preempt(state, i, k)
-        acting.to_back(state, i, r)
+        batch.to_back(state.requests, state.engines[i], state.instances[i], r)
 
 
 @kernel

@@ -2,17 +2,18 @@
 
 import importlib
 import inspect
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from sgym.errors import PolicyError
 from sgym.policies import kinds
+from sgym.policies.builtin import Builtin
 from sgym.policies.memory import POLICY
-from sgym.policies.routers import HANDOFFS, ROUTERS
+from sgym.policies.rules import HANDOFFS, ROUTERS
 from sgym.policies.steering import Steering
+from sgym.policies.systems import SYSTEMS
 from sgym.policies.view import InstanceView
 
 
@@ -23,22 +24,6 @@ class Policy(Protocol):
     def schedule(self, view: InstanceView) -> Steering | None:
         """Say who runs next on this instance; None = leave everything as it is."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Builtin:
-    """A scheduler that comes with sgym: an engine that forms batches, a compiled policy on it."""
-
-    about: str
-    source: str
-    kind: int = kinds.NEUTRAL
-    simplified: str = "nothing"
-    migration: int = 0
-    """Which running requests it moves between instances, 0 = none."""
-    engine: Mapping[str, Any] = field(default_factory=dict)
-    """Settings of scenario.engine that make it this scheduler."""
-    parameters: Mapping[str, float] = field(default_factory=dict)
-    """Parameters it reads, with defaults."""
 
 
 PREFILL_TIME = "prefill_time"
@@ -73,6 +58,15 @@ POLICIES: dict[str, Builtin] = {
         "microsoft/sarathi-serve 96f9911, sarathi_scheduler.py",
         engine={"former": "sarathi", "scheduling_policy": "fcfs", "max_num_batched_tokens": 512},
         simplified="a fixed chunk size of max_num_batched_tokens, 512 as in its source",
+    ),
+    "sglang": Builtin(
+        "SGLang: prefill first, one chunked request, memory reserved for a share of what may come",
+        "sglang 0.5.23, srt/managers/schedule_policy.py, scheduler.py, schedule_batch.py",
+        engine={"former": "sglang", "scheduling_policy": "fcfs"},
+        simplified="no radix cache and no overlap; the page is block_size; clients set no limit on "
+        "the output, so max_new_tokens is what the context leaves; max_prefill_tokens never binds; "
+        "a chunk takes no more than is free; a request alone is let in if its known tokens fit; "
+        "where the last decode does not fit, the chunked request is retracted",
     ),
     "orca": Builtin(
         "Orca: iteration-level batching with KV reserved for the longest output (OSDI 2022)",
@@ -129,11 +123,11 @@ POLICIES: dict[str, Builtin] = {
         "learning to rank: all requests in the order of their predicted lengths, in each iteration",
         "hao-ai-lab/vllm-ltr 13bbf6f, core/scheduler.py (NeurIPS 2024)",
         kinds.LTR,
-        engine={"former": "vllm_v1", "scheduling_policy": "fcfs"},
+        engine={"former": "vllm_v1", "scheduling_policy": "fcfs", "preemption_mode": "swap"},
         parameters={"starvation": 200.0, "period": 10.0, **ORDERS},
         simplified="the prediction in place of the ranking model's score; a running request behind "
         "a picked one keeps its tokens while memory and seats last, and is evicted only where that "
-        "one then fits; preemption_mode decides whether it is swapped, as in the source",
+        "one then fits",
     ),
     "slack-chunk": Builtin(
         "chunks of prefill as large as the most urgent reader can wait; earliest deadline with the "
@@ -155,7 +149,8 @@ POLICIES: dict[str, Builtin] = {
         simplified="V0's watermark of 1 % also for those picked",
     ),
     "andes-smooth": Builtin(
-        "Andes' knapsack, with what the next `horizon` tokens gain in smooth goodput as the value",
+        "Andes' knapsack, with what the next `horizon` tokens gain in smooth goodput as the value, "
+        "and the time that an eviction costs all others",
         "project, after arXiv 2404.16283",
         kinds.ANDES_SMOOTH,
         engine={"former": "vllm_v0", "scheduling_policy": "fcfs", "enable_chunked_prefill": False},
@@ -201,6 +196,7 @@ POLICIES: dict[str, Builtin] = {
         kinds.RANDOM,
         parameters=dict(ORDERS),
     ),
+    **SYSTEMS,
 }
 
 
@@ -217,12 +213,30 @@ def builtin(name: str) -> Builtin:
     return POLICIES[name]
 
 
+def check_roles(name: str, roles: Iterable[str]) -> None:
+    """Refuse a system for disaggregated clusters where nothing is disaggregated.
+
+    Args:
+        name: a built-in policy.
+        roles: of the cluster's pools.
+
+    Raises:
+        PolicyError: it needs instances that only prefill, and there are none.
+    """
+    if builtin(name).disaggregated and "prefill" not in roles:
+        raise PolicyError(
+            f"policy {name!r} needs instances that only prefill: give `cluster.pools`, such as "
+            "[{role: prefill, instances: 2}, {role: decode, instances: 2}]"
+        )
+
+
 def policy_record(
     name: str,
     router: str,
     parameters: Mapping[str, Any],
     handoff: str = "least_kv",
     staleness: float = 0.0,
+    targets: Mapping[str, float] | None = None,
 ) -> np.ndarray:
     """POLICY (1,) for the kernels.
 
@@ -232,6 +246,7 @@ def policy_record(
         parameters: of the scheduler, where they differ from its defaults.
         handoff: one of HANDOFFS.
         staleness: seconds between the reports on which the router relies.
+        targets: what stands for the defaults of `ttft_target` and `tpot_target`, seconds.
 
     Raises:
         PolicyError: unknown policy, router or parameter, or a parameter that is no number >= 0.
@@ -249,11 +264,13 @@ def policy_record(
         )
     record = np.zeros(1, POLICY)
     record["kind"] = entry.kind
-    record["router"] = ROUTERS[router][0]
-    record["handoff"] = HANDOFFS[handoff][0]
+    record["router"] = ROUTERS[entry.router or router][0]
+    record["handoff"] = HANDOFFS[entry.handoff or handoff][0]
+    record["system"] = entry.system
     record["migration"] = entry.migration
     record["staleness"] = staleness
-    for key, value in {**entry.parameters, **parameters}.items():
+    own = {key: value for key, value in (targets or {}).items() if key in entry.parameters}
+    for key, value in {**entry.parameters, **own, **parameters}.items():
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e12:
             raise PolicyError(f"policy.{key} must be a number of at least 0, got {value!r}")
         record[key] = value
