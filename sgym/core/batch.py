@@ -161,11 +161,13 @@ def load(state, i, r):
     kv.grow(state, i, r, blocks)
     if request["other"] == HOST:
         instance["num_swapped"] -= 1
+        request["streamed"] = 0.0
         swap.copy_in(state, i, r)
         return True
     request["phase"] = MOVING
     instance["num_loading"] += 1
     network.start(state, r, HANDOFF, request["other"], i, bytes_to_send(state, r))
+    request["streamed"] = 0.0
     return True
 
 

@@ -40,8 +40,8 @@ def iterate(state):
     steer.sort_running(state.requests, instance, running)
     form(state, i)
     if instance["prefill_tokens"] + instance["decode_seqs"] == 0:
-        if instance["num_preempted"] > 0 or instance["next_role"] != NONE:
-            events.ask(state, i)  # room was made that nobody could use in that pass
+        if instance["num_preempted"] > 0 or events.is_empty(instance):
+            events.ask(state, i)  # room was made that nobody could use; or it may change its role
         elif instance["num_running"] + instance["num_loading"] == 0:
             handoff.resolve_stall(state, i)
         return
@@ -118,6 +118,9 @@ def complete(state, instance, cluster, i):
         r = running[k]
         request = requests[r]
         if request["scheduled"] > 0:
+            prefill = request["generated"] == 0 or request["scheduled"] > 1
+            if request["prefilling"] or prefill:
+                request["streamed"] += instance["duration"]
             request["scheduled"] = 0
             if request["prefilling"] == 0:
                 deliver(requests, cluster, state.tokens, r, now)
@@ -125,11 +128,8 @@ def complete(state, instance, cluster, i):
                     finish(state, i, r)
                     continue
                 if handoff.leaves(instance, request):
-                    request["streamed"] += instance["duration"]
                     handoff.leave(state, i, r)
                     continue
-            else:
-                request["streamed"] += instance["duration"]
         if migration.wants_to_stop(request) and migration.stop(state, r):
             continue
         if request["tracked"] == 0:
