@@ -49,7 +49,7 @@ SYSTEMS: dict[str, Builtin] = {
     ),
     "mooncake": Builtin(
         "Mooncake: earliest first token, and early rejection of what would miss its targets",
-        "Mooncake (FAST 2025), Algorithm 1 and section 7",
+        "Mooncake (FAST 2025), Algorithm 1 and section 7, by notes on it: the code is not public",
         system=rules.MOONCAKE,
         disaggregated=True,
         parameters={**TARGETS, "rejection": 1.0, "decode_time": 10.0},
