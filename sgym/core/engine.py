@@ -1,15 +1,13 @@
 """The event loop: `advance` runs until somebody must decide, `route` and others carry it out."""
 
 from sgym._jit import inlined, kernel
-from sgym.core import batch, events, handoff, heap, kv, metric, migration, network, swap
+from sgym.core import batch, events, handoff, heap, metric, migration, network, swap
 from sgym.core.handoff import hand_off, set_role
 from sgym.core.iteration import complete, iterate
 from sgym.core.layout import (
     DONE,
     FULL,
     HANDOFF,
-    HOST,
-    MOVING,
     NEVER,
     NONE,
     REFUSED,
@@ -66,6 +64,9 @@ def advance(state):
             continue
         if kind == events.TRANSFER_ENDS:
             arrive_kv(state, i)
+            continue
+        if kind == events.SWAP_ENDS:
+            swap.arrive(state, i)
             continue
         if kind == events.HANDOFF_DUE:
             cluster["request"] = i
@@ -141,19 +142,10 @@ def route(state, i):
 
 @kernel
 def arrive_kv(state, r):
-    """A transfer or a swap-in of request r is done, unless it was given up before."""
-    request = state.requests[r]
-    if request["transfer"] == NONE:
-        if request["phase"] == MOVING and request["other"] == HOST:
-            i = request["instance"]
-            kv.count_up(state, i)
-            kv.release_other(state, r)
-            swap.join(state, i, r)
-            events.ask(state, i)
-        return
+    """A transfer of request r is done, unless it was given up before."""
     if not network.has_arrived(state, r):
         return
-    kind = state.transfers[request["transfer"]]["kind"]
+    kind = state.transfers[state.requests[r]["transfer"]]["kind"]
     if kind == STAGE:
         migration.stage_arrived(state, r)
     elif kind == LAST_STAGE:
