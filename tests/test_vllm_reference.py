@@ -15,7 +15,7 @@ FOLDER = Path(__file__).parent / "data" / "vllm_reference"
 RUNS = [
     f"{name}{variant}"
     for name in ("small", "pressure", "longprompt")
-    for variant in ("", ".noreserve", ".longthresh256")
+    for variant in ("", ".noreserve", ".longthresh256", ".prefixcache", ".async")
 ]
 SECONDS = 1e-9
 
@@ -41,6 +41,8 @@ def ours(name: str) -> Result:
             "num_gpu_blocks": config["num_blocks"],
             "long_prefill_token_threshold": config.get("long_prefill_token_threshold", 0),
             "scheduler_reserve_full_isl": config.get("reserve_full_isl", True),
+            "enable_prefix_caching": config.get("enable_prefix_caching", False),
+            "async_scheduling": config["async_scheduling"],
         },
         "latency": {
             "linear": {

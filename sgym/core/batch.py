@@ -272,6 +272,7 @@ def drop(state, i, r):
     log.move(state, PREEMPTION, r, i, i, request["computed"], now, now)
     kv.release(state, i, r)
     request["recomputed"] += request["computed"]
+    request["lost"] = request["computed"]
     request["computed"] = 0
 
 

@@ -1,7 +1,7 @@
 """The event loop: `advance` runs until somebody must decide, `route` and others carry it out."""
 
 from sgym._jit import kernel
-from sgym.core import batch, events, handoff, heap, kv, metric, migration, network
+from sgym.core import batch, events, handoff, heap, kv, metric, migration, network, prefix
 from sgym.core.handoff import hand_off, set_role
 from sgym.core.iteration import complete, iterate
 from sgym.core.layout import (
@@ -58,6 +58,8 @@ def advance(state):
             network.send(state)
             continue
         kind, i = state.events[0]["kind"], state.events[0]["index"]
+        if kind == events.INSTANCE_ASKS and state.tables.size > 0 and not prefix.has_room(state, i):
+            return stop(cluster, FULL)
         cluster["num_events"] = heap.pop(state.events, cluster["num_events"])
         if kind == events.ITERATION_ENDS:
             complete(state, state.instances[i], cluster, i)

@@ -181,6 +181,7 @@ REQUEST = np.dtype(
         ("user_class", np.int32),
         ("preemptions", np.int32),
         ("recomputed", np.int32),  # tokens whose KV was computed more than once
+        ("lost", np.int32),  # of these, tokens that the prefix cache may still have
         ("migrations", np.int32),
         ("swaps", np.int32),  # how often it was swapped out
         # --- prefix caching ---
@@ -357,6 +358,7 @@ CLUSTER = np.dtype(
         ("num_moves_logged", np.int64),
         ("num_tables", np.int32),  # entries of `tables` ever used
         ("free_table", np.int32),  # first of those free again
+        ("num_free_tables", np.int32),  # how many are free again
         (
             "last_gap",
             np.float64,
@@ -495,7 +497,7 @@ class State(NamedTuple):
     latency: np.ndarray  # LATENCY (number of profiles,)
     transfers: np.ndarray  # TRANSFER pool
     hashes: np.ndarray  # int64: what prompts share, see core.prefix
-    blocks: np.ndarray  # BLOCK (num_instances, most num_blocks); empty = no prefix caching
+    blocks: np.ndarray  # BLOCK (num_instances, most num_blocks + 1); empty = no prefix caching
     buckets: np.ndarray  # int32 (num_instances, a power of 2): first block of each bucket
     tables: np.ndarray  # TABLE pool
     tokens: np.ndarray  # TOKEN log; empty = not logged
