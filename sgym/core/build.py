@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from sgym.core.layout import (
+    AHEAD,
     ARRIVAL,
     BATCHED,
     BLOCK,
@@ -96,11 +97,18 @@ def fresh_state(
         blocks=blocks,
         buckets=buckets,
         tables=tables,
+        ahead=np.zeros((len(engines), 2, _most_members(engines)), AHEAD),
         tokens=_log("tokens", TOKEN, log, engines),
         iterations=_log("iterations", ITERATION, log, engines),
         batches=_log("batches", BATCHED, log, engines),
         moves=_log("moves", MOVE, log, engines),
     )
+
+
+def _most_members(engines: np.ndarray) -> int:
+    if not engines["async_scheduling"].any():
+        return 0
+    return int(engines["max_num_seqs"].max()) + 1
 
 
 def _prefix_cache(engines: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -4,6 +4,7 @@ from sgym._jit import kernel
 from sgym.core import batch, events, handoff, heap, kv, metric, migration, network, prefix
 from sgym.core.handoff import hand_off, set_role
 from sgym.core.iteration import complete, iterate
+from sgym.core.landing import land
 from sgym.core.layout import (
     DONE,
     FULL,
@@ -62,7 +63,10 @@ def advance(state):
             return stop(cluster, FULL)
         cluster["num_events"] = heap.pop(state.events, cluster["num_events"])
         if kind == events.ITERATION_ENDS:
-            complete(state, state.instances[i], cluster, i)
+            if state.engines[i]["async_scheduling"]:
+                land(state, i)
+            else:
+                complete(state, state.instances[i], cluster, i)
             events.ask(state, i)
             continue
         if kind == events.TRANSFER_ENDS:

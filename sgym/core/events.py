@@ -21,7 +21,9 @@ def push(state, time, kind, index):
 def ask(state, i):
     """Have an idle instance with work asked for its next batch once this moment's events are in."""
     instance = state.instances[i]
-    if instance["busy"] or instance["asked"]:
+    if instance["asked"]:
+        return
+    if instance["busy"] + instance["stalled"] > state.engines[i]["async_scheduling"]:
         return
     if instance["next_role"] != NONE and is_empty(instance):
         change_role(state, i, instance["next_role"])

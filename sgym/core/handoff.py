@@ -137,6 +137,7 @@ def drop_kv(state, r):
         state.instances[request["instance"]]["num_swapped"] -= 1
     kv.release_other(state, r)
     request["recomputed"] += request["computed"]
+    request["lost"] = request["computed"]
     request["computed"] = 0
     if other >= 0:
         events.ask(state, other)

@@ -87,6 +87,7 @@ def restart(state, r, j):
     take_out(state, i, r)
     kv.release(state, i, r)
     request["recomputed"] += computed
+    request["lost"] = computed
     request["computed"] = 0
     request["stays"] = 0
     request["waiting_score"] = 0.0

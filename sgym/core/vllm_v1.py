@@ -1,7 +1,7 @@
 """The batch former of vLLM's V1 engine as of 0.33.0 (`vllm/v1/core/sched/scheduler.py`)."""
 
 from sgym._jit import kernel
-from sgym.core import batch, kv, prefix
+from sgym.core import ahead, batch, kv, prefix
 from sgym.core.layout import MOVING, NONE
 
 
@@ -18,7 +18,7 @@ def form(state, i):
     if instance["num_preempted"] == 0:
         admit_waiting(state, i, (budget, threshold, defer))
         if not defer:
-            backlog = batch.num_eligible(instance) > 0
+            backlog = batch.num_eligible(instance) > ahead.num_passed_over(state, i)
             instance["prefill_backlog"] = 1 if backlog else 0
 
 
@@ -36,10 +36,11 @@ def continue_running(state, i, rules):
     while k < instance["num_running"] and budget > 0:
         r = running[k]
         request = requests[r]
-        if defer and request["prefilling"]:
+        if (defer and request["prefilling"]) or ahead.is_complete(request):
             k += 1
             continue
-        tokens = request["prompt"] + request["generated"] - request["computed"]
+        known = request["prompt"] + request["generated"]
+        tokens = known + request["placeholders"] - request["computed"]
         if tokens > 1:
             if 0 < threshold < tokens:
                 tokens = threshold
@@ -64,7 +65,7 @@ def continue_running(state, i, rules):
             kv.grow(state, i, r, missing)
         batch.schedule(request, instance, tokens)
         if caches:
-            prefix.register(state, i, r, int(after))
+            prefix.register(state, i, r, min(int(after), int(known)))
         budget -= tokens
         k += 1
     return budget
@@ -93,6 +94,8 @@ def admit_waiting(state, i, rules):
     size, caches = engine["block_size"], engine["prefix_caching"]
     while budget > 0 and batch.has_seat(instance):
         r = batch.head(requests, instance)
+        if instance["busy"]:
+            r = ahead.pass_over_stale(state, i, r)
         if r == NONE:
             break
         request = requests[r]
@@ -123,6 +126,7 @@ def admit_waiting(state, i, rules):
         if not batch.can_hold(engine, instance, batch.blocks_for(checked, size) - found + idle):
             break
         batch.admit(state, i, r)
+        ahead.end_deferral(instance, request)
         if caches:
             kv.reuse(state, i, r, found)
         kv.grow(state, i, r, batch.blocks_for(after, size) - found)
