@@ -32,15 +32,21 @@ def continue_running(state, i, rules):
     running = state.running[i]
     budget, threshold, defer = rules
     size, caches = engine["block_size"], engine["prefix_caching"]
+    is_async = engine["async_scheduling"]
     k = 0
     while k < instance["num_running"] and budget > 0:
         r = running[k]
         request = requests[r]
-        if (defer and request["prefilling"]) or ahead.is_complete(request):
+        if defer and request["prefilling"]:
             k += 1
             continue
         known = request["prompt"] + request["generated"]
-        tokens = known + request["placeholders"] - request["computed"]
+        tokens = known - request["computed"]
+        if is_async:
+            if ahead.is_complete(request):
+                k += 1
+                continue
+            tokens += request["placeholders"]
         if tokens > 1:
             if 0 < threshold < tokens:
                 tokens = threshold
