@@ -122,8 +122,15 @@ def _engine_record(scenario: Scenario, usable_blocks: int) -> np.ndarray:
     return records
 
 
-def cluster_record(scenario: Scenario, seed: int, track: bool) -> np.ndarray:
-    """CLUSTER (1,) with the metric and the random counters."""
+def cluster_record(scenario: Scenario, seed: int, track: bool, hash_block: int = 1) -> np.ndarray:
+    """CLUSTER (1,) with the metric and the random counters.
+
+    Args:
+        scenario: on the policy's engine.
+        seed: of the random counters.
+        track: keep the reward current.
+        hash_block: prompt tokens per entry of the workload's hashes.
+    """
     slo = scenario.slo
     record = np.zeros(1, layout.CLUSTER)
     seeds = np.random.SeedSequence([seed, 0x5E17]).generate_state(3, np.uint32)
@@ -142,6 +149,7 @@ def cluster_record(scenario: Scenario, seed: int, track: bool) -> np.ndarray:
     record["migration_stages"] = migration.stages
     record["migration_last_blocks"] = migration.last_blocks
     record["max_migrations"] = migration.concurrent
+    record["hash_block"] = hash_block
     record["horizon"] = scenario.episode.warm_start + scenario.episode.duration
     record["track"] = track
     record["penalty"] = int(Penalty[slo.penalty.upper()])

@@ -88,12 +88,20 @@ class Engine(Model):
 
 
 LINKS = {
-    "nvlink": (300e9, 5e-6),
-    "pcie": (25e9, 10e-6),
-    "infiniband": (50e9, 5e-6),
-    "ethernet": (12.5e9, 50e-6),
+    "nvlink": (250e9, 20e-6),
+    "pcie": (25e9, 20e-6),
+    "infiniband": (24e9, 20e-6),
+    "ethernet": (12e9, 100e-6),
 }
-"""Port of an instance: bytes per second each way, seconds. SOURCES"""
+"""Port of an instance: bytes per second each way, seconds.
+
+nvlink: 12 links of an A100 give 300e9 each way on paper; 83 % were reached on an H100
+(github.com/NVIDIA/nccl/issues/1264: 749 of 900 GB/s). pcie: 4.0 x16, 32e9 on paper; 25e9 each way
+measured between A40s (github.com/NVIDIA/nccl-tests/issues/74: 50 GB/s both ways together).
+infiniband: one port of 200 Gb/s, ethernet: one of 100 Gb/s, of which NCCL's authors expect 24 and
+12 GB/s (github.com/NVIDIA/nccl-tests/issues/119). The latencies are round numbers for setting up a
+transfer, assumed, not measured; an 8B model's KV of 1,000 tokens takes 5.5 ms on infiniband.
+"""
 
 
 class Link(Model):
@@ -439,7 +447,8 @@ class Workload(Model):
     )
     hash_block: Annotated[int, Field(ge=1, le=2**20)] | None = Field(
         default=None,
-        description="prompt tokens per entry of the trace's hash_ids; none = the format's",
+        description="prompt tokens per entry of the trace's hash_ids; none = as the format has it, "
+        "or as fits most rows",
     )
     max_prompt: Count | None = Field(
         default=None, description="drop requests with a longer prompt (with `prefixes`: cut it)"

@@ -102,7 +102,7 @@ def _lengths(scenario: Scenario) -> tuple[np.ndarray, np.ndarray]:
     """Prompt and output tokens: int64 (n,) each."""
     workload = scenario.workload
     if workload.trace is None:
-        requests = generate(scenario, 0)
+        requests = generate(scenario, 0).arrivals
         return requests["prompt"].astype(np.int64), requests["output"].astype(np.int64)
     replay = load_replay(workload)
     output = replay.output

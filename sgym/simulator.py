@@ -56,7 +56,7 @@ class Simulator:
         scenario: name, path, dict or Scenario.
         seed: of everything random in it.
         policy: a built-in's name, which may also choose the engine; None = `scenario.policy`.
-        arrivals: a workload of your own (DataFrame, list of dicts, ARRIVAL array).
+        arrivals: a workload of your own (DataFrame, list of dicts, ARRIVAL array, Requests).
         log: what to record, of "tokens", "iterations", "batches", "moves".
         track: keep the reward current, as `potential` needs it.
 
@@ -93,10 +93,10 @@ class Simulator:
         self.state: State
         self.reset(seed)
 
-    def _own_arrivals(self, arrivals: Any) -> np.ndarray:
-        requests = workload.from_table(arrivals)
+    def _own_arrivals(self, arrivals: Any) -> workload.Requests:
+        requests = workload.from_table(arrivals, self.scenario.workload.hash_block)
         classes = self.scenario.slo.classes
-        highest = int(requests["user_class"].max(initial=0))
+        highest = int(requests.arrivals["user_class"].max(initial=0))
         if highest >= len(classes):
             raise ScenarioError(
                 f"the table of requests has user_class {highest}, but slo.classes has "
@@ -127,13 +127,15 @@ class Simulator:
         """Start over, with the next decision; another seed draws another workload."""
         if seed is not None:
             self.seed = seed
-        arrivals = self._arrivals
-        if arrivals is None:
-            arrivals = workload.generate(self.scenario, self.seed)
-        requests = build.fresh_requests(arrivals, self.scenario.engine.max_model_len)
+        drawn = self._arrivals
+        if drawn is None:
+            drawn = workload.generate(self.scenario, self.seed)
+        requests = build.fresh_requests(drawn.arrivals, self.scenario.engine.max_model_len)
         set_metric(requests, self.scenario)
-        cluster = cluster_record(self.scenario, self.seed, self._track)
-        self.state = build.fresh_state(requests, self._engines, self._latency, cluster, self._log)
+        cluster = cluster_record(self.scenario, self.seed, self._track, drawn.hash_block)
+        self.state = build.fresh_state(
+            requests, self._engines, self._latency, cluster, self._log, drawn.hashes
+        )
         self._memory = fresh_memory(self.state)
         self._warm_up()
         return self.advance()
@@ -229,7 +231,9 @@ class Simulator:
                 f"a route or handoff decision takes the index of an instance, got {answer!r}"
             )
         if not 0 <= answer < count:
-            raise PolicyError(f"the answer must be an instance from 0 to {count - 1}, got {answer}")
+            raise PolicyError(
+                f"route and handoff take an instance from 0 to {count - 1}, got {answer}"
+            )
         return int(answer)
 
     def _steer(self, steering: Steering, i: int) -> None:

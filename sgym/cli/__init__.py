@@ -9,7 +9,7 @@ from rich.markup import escape
 from typer.core import TyperGroup
 
 import sgym
-from sgym.cli import calibrate, check, compare, listing, run, traces
+from sgym.cli import calibrate, check, compare, listing, plot, run, timeline, traces
 from sgym.cli.common import console
 from sgym.errors import SgymError
 
@@ -60,6 +60,8 @@ def _options(
 
 app.command("compare")(compare.compare)
 app.command("run")(run.run)
+app.command("timeline")(timeline.timeline)
+app.add_typer(plot.app, name="plot")
 app.command("list")(listing.list_all)
 app.command("check")(check.check)
 app.command("schema")(check.schema)

@@ -78,3 +78,10 @@ def show(
             f"{1 / gaps.mean():.4g} requests per second; the gaps' coefficient of variation is "
             f"{gaps.std() / gaps.mean():.3g}"
         )
+    if trace.prefixes is not None:
+        share = workload.hit_share(trace.table["prompt"].to_numpy(), trace.prefixes)
+        screen.print(
+            f"{100 * share:.3g} % of the prompt tokens begin like an earlier prompt: what a prefix "
+            f"cache that forgets nothing would hit (hash_ids of {trace.prefixes.block} tokens)",
+            soft_wrap=True,
+        )

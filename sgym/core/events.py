@@ -1,6 +1,6 @@
 """The queue of what happens next, beside arrivals: iterations that end, KV that arrives, asking."""
 
-from sgym._jit import kernel
+from sgym._jit import inlined, kernel
 from sgym.core import heap, log
 from sgym.core.layout import NONE, Move
 
@@ -10,14 +10,14 @@ ROLE = int(Move.ROLE)
 ITERATION_ENDS, TRANSFER_ENDS, HANDOFF_DUE, INSTANCE_ASKS = range(4)
 
 
-@kernel
+@inlined
 def push(state, time, kind, index):
     """Have something happen at `time`; the pool has room, as `advance` sees to it."""
     cluster = state.cluster[0]
     cluster["num_events"] = heap.push(state.events, cluster["num_events"], time, kind, index)
 
 
-@kernel
+@inlined
 def ask(state, i):
     """Have an idle instance with work asked for its next batch once this moment's events are in."""
     instance = state.instances[i]
@@ -32,7 +32,7 @@ def ask(state, i):
         push(state, state.cluster[0]["clock"], INSTANCE_ASKS, i)
 
 
-@kernel
+@inlined
 def is_empty(instance):
     """Whether an instance has nothing to do."""
     return instance["num_running"] + instance["num_waiting"] + instance["num_loading"] == 0

@@ -2,7 +2,7 @@
 
 import math
 
-from sgym._jit import kernel
+from sgym._jit import inlined
 from sgym.core import (
     ahead,
     batch,
@@ -27,7 +27,7 @@ VLLM_V0, SARATHI, ORCA = int(Former.VLLM_V0), int(Former.SARATHI), int(Former.OR
 INVERSE_LOG_RATIO = 1.0 / math.log(GAP_RATIO)
 
 
-@kernel
+@inlined
 def iterate(state):
     """Answer SCHEDULE: form a batch under the Steering in force and start its iteration."""
     cluster = state.cluster[0]
@@ -50,7 +50,8 @@ def iterate(state):
         latency = state.latency[engine["latency"]]
         attention = total_prefill_attention(state.requests, instance, latency, running)
     duration = iteration_time(state.latency[engine["latency"]], instance, attention, cluster)
-    duration += swap.wait(state, i)
+    if engine["swap"]:
+        duration += swap.wait(state, i)
     start = cluster["clock"]
     if instance["busy"]:  # async scheduling: it starts when the one under way ends
         start = instance["start"] + instance["duration"]
@@ -60,8 +61,10 @@ def iterate(state):
         instance["duration"] = duration
         metric.track_running(state.requests, cluster, state.dry, running, instance)
     events.push(state, start + duration, events.ITERATION_ENDS, i)
-    log.iteration(state, i, start, duration)
-    log.batch(state, i)
+    if state.iterations.size > 0:
+        log.iteration(state, i, start, duration)
+    if state.batches.size > 0:
+        log.batch(state, i)
     if engine["async_scheduling"]:
         ahead.launch(state, i)
     else:
@@ -73,7 +76,7 @@ def iterate(state):
         events.ask(state, i)
 
 
-@kernel
+@inlined
 def form(state, i):
     """Form a batch the way this engine does."""
     former = state.engines[i]["former"]
@@ -87,7 +90,7 @@ def form(state, i):
         vllm_v1.form(state, i)
 
 
-@kernel
+@inlined
 def clear_batch(instance):
     """Forget the previous batch."""
     instance["prefill_tokens"] = 0
@@ -99,7 +102,7 @@ def clear_batch(instance):
     instance["decode_kv"] = 0
 
 
-@kernel
+@inlined
 def total_prefill_attention(requests, instance, latency, running):
     """Seconds of attention of all prefill chunks in the batch."""
     total = 0.0
@@ -111,7 +114,7 @@ def total_prefill_attention(requests, instance, latency, running):
     return total
 
 
-@kernel
+@inlined
 def complete(state, instance, cluster, i):
     """End an iteration: deliver its tokens, let finished requests go."""
     requests, running = state.requests, state.running[i]
@@ -125,7 +128,7 @@ def complete(state, instance, cluster, i):
         if request["scheduled"] > 0:
             request["scheduled"] = 0
             if request["prefilling"] == 0:
-                deliver(state, r, now)
+                deliver(requests, cluster, state.tokens, r, now)
                 if request["generated"] >= request["output"]:
                     finish(state, i, r)
                     continue
@@ -147,10 +150,10 @@ def complete(state, instance, cluster, i):
     instance["busy"] = 0
 
 
-@kernel
-def deliver(state, r, now):
+@inlined
+def deliver(requests, cluster, tokens, r, now):
     """One token of request r is out."""
-    request, cluster = state.requests[r], state.cluster[0]
+    request = requests[r]
     if request["generated"] == 0:
         request["first_token"] = now
     else:
@@ -163,10 +166,11 @@ def deliver(state, r, now):
         cluster["gaps"][cluster["last_bin"]] += 1
     request["last_token"] = now
     metric.deliver(cluster, request, now)
-    log.token(state, r, now)
+    if tokens.size > 0:
+        log.token(tokens, cluster, r, request["generated"], now)
 
 
-@kernel
+@inlined
 def gap_bin(gap):
     """Bin of the histogram of times between tokens."""
     if gap <= GAP_MIN:
@@ -174,7 +178,7 @@ def gap_bin(gap):
     return min(GAP_BINS - 1, int(math.log(gap / GAP_MIN) * INVERSE_LOG_RATIO))
 
 
-@kernel
+@inlined
 def finish(state, i, r):
     """The last token is out: memory is free again."""
     request, cluster = state.requests[r], state.cluster[0]

@@ -39,7 +39,7 @@ def land_member(state, i, member):
         request["stale"] -= member["tokens"]
     if not member["samples"]:
         return
-    deliver(state, r, cluster["clock"])
+    deliver(state.requests, cluster, state.tokens, r, cluster["clock"])
     if stale:
         instance["waiting_tokens"] += 1
         metric.track(state.requests, cluster, state.dry, r)

@@ -145,10 +145,7 @@ REQUEST = np.dtype(
         ("placeholders", np.int32),  # async scheduling: tokens under way, not known yet
         ("blocks", np.int32),  # KV blocks held on its instance
         ("other", np.int32),  # WAITING: where its KV lies; RUNNING: where it is copied to; or HOST
-        ("other_blocks", np.int32),  # KV blocks held there
-        ("transfer", np.int32),  # its entry of `transfers`
         ("stays", np.int32),  # 1: was prefilled on a prefill instance and decodes there too
-        ("streamed", np.float64),  # seconds of its prefill in which KV could be sent layer by layer
         # --- what the reader experiences ---
         ("due", np.float64),  # seconds; when the next token is due
         ("lateness", np.float64),  # seconds; worst over the delivered tokens
@@ -161,6 +158,10 @@ REQUEST = np.dtype(
         ("dry", np.int32),  # 0: not overdue, 1: penalty grows, 2: penalty at its cap
         ("tracked", np.int32),  # 1: has an entry in the heap of dry times
         ("prefilling", np.int32),  # 1: running, and some known token is not yet scheduled
+        # --- KV on its way ---
+        ("other_blocks", np.int32),  # KV blocks held there
+        ("transfer", np.int32),  # its entry of `transfers`
+        ("streamed", np.float64),  # seconds of its prefill in which KV could be sent layer by layer
         # --- order ---
         ("held", np.int32),  # 1: preempted by a policy, not admitted before the next Steering;
         # 2: preempted by the engine in this pass, which may not admit it (vllm_v0)

@@ -4,14 +4,11 @@ from sgym._jit import kernel
 
 
 @kernel
-def token(state, r, now):
-    """A token of request r was delivered."""
-    if state.tokens.size == 0:
-        return
-    cluster = state.cluster[0]
-    entry = state.tokens[cluster["num_tokens_logged"]]
+def token(tokens, cluster, r, index, now):
+    """Token `index`, counted from 1, of request r was delivered."""
+    entry = tokens[cluster["num_tokens_logged"]]
     entry["request"] = r
-    entry["index"] = state.requests[r]["generated"]
+    entry["index"] = index
     entry["time"] = now
     cluster["num_tokens_logged"] += 1
 

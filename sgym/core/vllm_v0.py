@@ -25,12 +25,27 @@ def form_whole(state, i):
     engine, instance = state.engines[i], state.instances[i]
     budget = min(instance["token_budget"], engine["max_num_batched_tokens"])
     holds = batch.holds_prefill(state.requests, instance, state.running[i])
-    if not holds and instance["num_swapped"] == 0:
+    if not holds and not swapped_waits(state, i):
         admit_whole(state, i, budget)
     if instance["num_prefills"] == 0:
         budget = decode(state, i, budget)
         if instance["num_preempted"] == 0:
             swap_in(state, i, budget)
+
+
+@kernel
+def swapped_waits(state, i):
+    """Whether a request whose KV is on the host may be admitted: it comes before prompts."""
+    instance = state.instances[i]
+    if instance["num_swapped"] == 0:
+        return False
+    r = batch.head(state.requests, instance)
+    while r != NONE:
+        request = state.requests[r]
+        if request["other"] == HOST and (instance["ignores_holds"] or not batch.is_held(request)):
+            return True
+        r = queue.following(state.requests, r)
+    return False
 
 
 @kernel

@@ -52,6 +52,9 @@ def requests_frame(state: layout.State, slo: Slo, at: float | None = None) -> "p
         "on_time": experience.is_on_time(requests),
         "qoe": np.where(np.isfinite(latency), experience.quality(requests, at), np.nan),
         "preemptions": requests["preemptions"],
+        "migrations": requests["migrations"],
+        "swaps": requests["swaps"],
         "recomputed_tokens": requests["recomputed"],
+        "cached_tokens": requests["cached"],
     }
     return pd.DataFrame({name: np.array(column) for name, column in columns.items()})

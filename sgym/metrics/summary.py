@@ -18,6 +18,8 @@ NAN = float("nan")
 GAP_MIDDLES = layout.GAP_MIN * layout.GAP_RATIO ** (np.arange(layout.GAP_BINS, dtype=float) + 0.5)
 """Geometric middles of the bins of CLUSTER.gaps, seconds."""
 
+UNDER_WAY = (layout.WAITING, layout.RUNNING, layout.MOVING)
+
 Columns = dict[str, float]
 
 
@@ -73,7 +75,12 @@ def summarize(
     recomputed = int(state.requests["recomputed"].sum()) - (before.recomputed if before else 0)
     return columns | {
         "num_preemptions": sums["preemptions"],
-        "num_migrations": 0.0,
+        "num_handoffs": sums["handoffs"],
+        "num_migrations": sums["migrations"],
+        "num_aborted_migrations": sums["aborted"],
+        "transferred_gb": sums["transferred"] / 1e9,
+        "swapped_gb": sums["swapped"] / 1e9,
+        "prefix_hit_share": sums["found"] / sums["looked_up"] if sums["looked_up"] else NAN,
         "recomputed_tokens": float(recomputed),
         "kv_utilisation": sums["block_time"] / block_seconds,
         "mean_running": sums["running_time"] / engine_seconds,
@@ -116,7 +123,7 @@ def request_columns(
         "num_finished": float((phase == layout.FINISHED).sum()),
         "num_rejected": float((phase == layout.REJECTED).sum()),
         "num_refused": float((phase == layout.REFUSED).sum()),
-        "num_unfinished": float(((phase == layout.WAITING) | (phase == layout.RUNNING)).sum()),
+        "num_unfinished": float(np.isin(phase, UNDER_WAY).sum()),
     }
     columns |= _latencies(counted, end)
     columns |= {
@@ -188,7 +195,7 @@ def _class_columns(counted: np.ndarray, slo: Slo, goodput: Floats, end: float) -
 
 def _is_decided(counted: np.ndarray, end: float) -> np.ndarray:
     """Whether it is known if the SLO is met: not so for a request under way and not late so far."""
-    under_way = (counted["phase"] == layout.WAITING) | (counted["phase"] == layout.RUNNING)
+    under_way = np.isin(counted["phase"], UNDER_WAY)
     return ~under_way | (idle_latency(counted, end) > 0)
 
 
@@ -198,7 +205,11 @@ def _engine_sums(state: layout.State, at: float) -> Columns:
     since = np.maximum(at - instances["sums_since"], 0.0)
     under_way = (instances["busy"] > 0) * np.clip(at - instances["start"], 0.0, instances["duration"])
     used = state.engines["num_blocks"] - instances["free_blocks"]
-    return {
+    cluster = state.cluster[0]
+    of_cluster = ("handoffs", "migrations", "aborted", "transferred", "swapped")
+    return {name: float(cluster[name]) for name in of_cluster} | {
+        "looked_up": float(instances["looked_up"].sum()),
+        "found": float(instances["found"].sum()),
         "iterations": float(instances["iterations"].sum()),
         "preemptions": float(instances["preemptions"].sum()),
         "batched_tokens": float(instances["batched_tokens"].sum()),

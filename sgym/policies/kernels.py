@@ -5,38 +5,72 @@ instance forms a batch (scores of running requests, `reserve`), and after it (co
 says is in a file of its own.
 """
 
-from sgym._jit import kernel
+from sgym._jit import inlined, kernel
 from sgym.core import engine
 from sgym.core.layout import HANDOFF, ROUTE, SCHEDULE
-from sgym.policies import orders, routers, vtc
-from sgym.policies.kinds import VTC
+from sgym.policies import andes, fastserve, lightllm, ltr, orders, routers, slack_chunk, vtc
+from sgym.policies.kinds import (
+    ANDES,
+    ANDES_SMOOTH,
+    FASTSERVE,
+    LTR,
+    PAST_FUTURE,
+    SLACK_CHUNK,
+    VTC,
+)
 
 
-@kernel
-def on_arrival(state, policy, memory, i):  # noqa: ARG001  (as the others below)
+@inlined
+def on_arrival(state, policy, memory, i):
     """Score the request that is about to join the queue of instance i."""
-    cluster = state.cluster[0]
-    request = state.requests[cluster["request"]]
-    request["waiting_score"] = orders.waiting_score(policy, cluster, request)
+    cluster, kind = state.cluster[0], policy["kind"]
+    if kind == LTR:
+        ltr.on_arrival(state, policy, memory, i)
+    elif kind == SLACK_CHUNK:
+        slack_chunk.on_arrival(state, policy, i)
+    elif kind == FASTSERVE:
+        fastserve.on_arrival(state, policy, memory, i)
+    else:
+        request = state.requests[cluster["request"]]
+        request["waiting_score"] = orders.waiting_score(policy, cluster, request)
 
 
-@kernel
+@inlined
 def before_batch(state, policy, memory, i):
     """Set the scores and knobs that depend on the present state of instance i."""
-    orders.score_running(state, policy, i)
-    if policy["kind"] == VTC and state.instances[i]["num_waiting"] > 0:
-        vtc.order_by_counter(state.requests, state.instances[i], memory.clients, policy)
+    kind = policy["kind"]
+    if kind == VTC:
+        vtc.order_by_counter(state, policy, memory.clients, i)
+    elif kind == LTR:
+        ltr.before_batch(state, policy, memory, i)
+    elif kind == SLACK_CHUNK:
+        slack_chunk.before_batch(state, policy, i)
+    elif kind == ANDES or kind == ANDES_SMOOTH:
+        andes.before_batch(state, policy, memory, i)
+    elif kind == PAST_FUTURE:
+        lightllm.before_batch(state, policy, memory, i)
+    elif kind == FASTSERVE:
+        fastserve.before_batch(state, policy, memory, i)
+    else:
+        orders.score_running(state, policy, i)
     orders.reserve(state, policy, i)
 
 
-@kernel
+@inlined
 def after_batch(state, policy, memory, i):
     """Note what was just scheduled."""
-    if policy["kind"] == VTC:
+    kind = policy["kind"]
+    if kind == VTC:
         vtc.charge(state, policy, memory.clients, i)
+    elif kind == LTR:
+        ltr.after_batch(state, memory, i)
+    elif kind == PAST_FUTURE:
+        lightllm.after_batch(state, memory, i)
+    elif kind == FASTSERVE:
+        fastserve.after_batch(state, policy, memory, i)
 
 
-@kernel
+@inlined
 def answer(state, policy, memory):
     """Decide what `advance` stopped for, and carry it out."""
     cluster, rules = state.cluster[0], policy[0]

@@ -20,6 +20,15 @@ POLICY = np.dtype(
         ("prefill_time", np.float64),  # seconds per prompt token
         ("prompt_weight", np.float64),
         ("output_weight", np.float64),
+        ("starvation", np.float64),  # iterations or seconds without service, see registry
+        ("period", np.float64),  # iterations
+        ("pressure", np.float64),  # share of KV blocks in use
+        ("horizon", np.float64),  # seconds or tokens, see registry
+        ("token_latency", np.float64),  # seconds
+        ("floor", np.float64),  # tokens
+        ("quantum", np.float64),  # seconds
+        ("batch", np.float64),  # requests
+        ("prompt_tokens", np.float64),
     ]
 )
 
@@ -33,11 +42,11 @@ REQUEST_MEMO = np.dtype(
     [
         ("level", np.int32),  # queue of a multi-level feedback queue, 0 = served first
         ("boosted", np.int32),  # iterations for which it still goes before others
-        ("idle", np.int32),  # iterations since it last ran
-        ("picked", np.int32),  # 1: among those that the present decision serves
+        ("picked", np.int64),  # 1: among those that the present decision serves
+        ("ran", np.int64),  # iteration of its instance that last served it
+        ("place", np.int64),  # among those of its level, lowest first
         ("used", np.float64),  # seconds of service in its level
         ("served", np.float64),  # seconds; end of the last iteration that served it
-        ("value", np.float64),  # of serving it, in the policy's own unit
     ]
 )
 
@@ -65,6 +74,7 @@ POLICY_MEMO = np.dtype(
 )
 
 HISTORY = 200  # finished requests whose output lengths are remembered
+LISTS = 5  # samples of what the running requests may still generate
 
 
 class Memory(NamedTuple):
@@ -74,6 +84,8 @@ class Memory(NamedTuple):
     requests: np.ndarray  # REQUEST_MEMO (num_requests,)
     instances: np.ndarray  # INSTANCE_MEMO (num_instances,)
     history: np.ndarray  # int32 (HISTORY,): output lengths of finished requests, a ring
+    ordered: np.ndarray  # int32 (HISTORY,): the same, ascending
+    samples: np.ndarray  # int64 (LISTS, seats + 1, 2), work: tokens held, tokens to come
     policy: np.ndarray  # POLICY_MEMO (1,)
 
 
@@ -87,6 +99,8 @@ def fresh_memory(state: State) -> Memory:
         requests=np.zeros(len(state.requests), REQUEST_MEMO),
         instances=instances,
         history=np.zeros(HISTORY, np.int32),
+        ordered=np.zeros(HISTORY, np.int32),
+        samples=np.zeros((LISTS, state.running.shape[1] + 1, 2), np.int64),
         policy=np.zeros(1, POLICY_MEMO),
     )
 

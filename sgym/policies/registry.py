@@ -125,6 +125,76 @@ POLICIES: dict[str, Builtin] = {
         parameters={"prompt_weight": 1.0, "output_weight": 2.0},
         simplified="the engine's own admission test; O(waiting) per iteration",
     ),
+    "ltr": Builtin(
+        "learning to rank: all requests in the order of their predicted lengths, in each iteration",
+        "hao-ai-lab/vllm-ltr 13bbf6f, core/scheduler.py (NeurIPS 2024)",
+        kinds.LTR,
+        engine={"former": "vllm_v1", "scheduling_policy": "fcfs"},
+        parameters={"starvation": 200.0, "period": 10.0, **ORDERS},
+        simplified="the prediction in place of the ranking model's score; a running request behind "
+        "a picked one keeps its tokens while memory and seats last, and is evicted only where that "
+        "one then fits; preemption_mode decides whether it is swapped, as in the source",
+    ),
+    "slack-chunk": Builtin(
+        "chunks of prefill as large as the most urgent reader can wait; earliest deadline with the "
+        "work to do first, the hopeless last",
+        "family of Niyama (arXiv 2503.22562), SOLA (MLSys 2025) and SLOs-Serve (arXiv 2504.08784), "
+        "none of which has public source",
+        kinds.SLACK_CHUNK,
+        engine={"former": "vllm_v1", "scheduling_policy": "fcfs"},
+        parameters={"prompt_weight": 1.0, "floor": 64.0},
+        simplified="deadlines of the metric; iteration times from the instance's own latency "
+        "tables; readers that no chunk could save do not limit it; never less than `floor` tokens",
+    ),
+    "andes": Builtin(
+        "Andes: under memory pressure a knapsack of whom to serve by gain in QoE per KV block",
+        "AmberLJC/vllm 1991203, core/andes_utils (arXiv 2404.16283)",
+        kinds.ANDES,
+        engine={"former": "vllm_v0", "scheduling_policy": "fcfs", "enable_chunked_prefill": False},
+        parameters={"period": 10.0, "pressure": 0.9, "horizon": 50.0, "token_latency": 0.1},
+        simplified="V0's watermark of 1 % also for those picked",
+    ),
+    "andes-smooth": Builtin(
+        "Andes' knapsack, with what the next `horizon` tokens gain in smooth goodput as the value",
+        "project, after arXiv 2404.16283",
+        kinds.ANDES_SMOOTH,
+        engine={"former": "vllm_v0", "scheduling_policy": "fcfs", "enable_chunked_prefill": False},
+        parameters={"period": 10.0, "pressure": 0.9, "horizon": 50.0},
+        simplified="the present pace of decoding is assumed to last",
+    ),
+    "lightllm-pf": Builtin(
+        "LightLLM's past-future admission: let in whose sampled peak of memory still fits",
+        "ModelTC/lightllm 26329d33, router/req_queue.py (ASPLOS 2025)",
+        kinds.PAST_FUTURE,
+        engine={"former": "vllm_v1", "scheduling_policy": "fcfs"},
+        parameters={"pressure": 0.95, "expected_output": 1024.0},
+        simplified="vLLM's token budget in place of batch_max_tokens, and chunks in one batch with "
+        "decodes; a request alone is always let in; one history for all instances, which learns a "
+        "length when the last token is scheduled; clients set no limit on the output",
+    ),
+    "fastserve": Builtin(
+        "FastServe: a skip-join multi-level feedback queue with proactive swapping",
+        "LLMServe/FastServe 187a274, fastserve/scheduler.py (arXiv 2305.05920)",
+        kinds.FASTSERVE,
+        engine={
+            "former": "vllm_v0",
+            "scheduling_policy": "fcfs",
+            "enable_chunked_prefill": False,
+            "preemption_mode": "swap",
+            "swap_overlap": True,
+        },
+        parameters={
+            "quantum": 0.01,
+            "starvation": 3.0,
+            "period": 1000.0,
+            "batch": 16.0,
+            "prompt_tokens": 2048.0,
+        },
+        simplified="prompts and decodes in separate iterations, and swapped requests come back "
+        "before prompts start, as in vLLM V0; no more are on the GPU than the engine has seats; a "
+        "single prompt may be longer than `prompt_tokens`; a batch in which swapped requests come "
+        "back may decode as many others; the reserve evicts nobody who was picked",
+    ),
     "random": Builtin(
         "waiting requests and victims in random order",
         "project",

@@ -81,9 +81,9 @@ def steered_entries(
             finished, or a score is no number.
     """
     reject, preempt = _ids(steering.reject, "reject"), _ids(steering.preempt, "preempt")
-    waiting = _scores(steering.waiting_score, "waiting_score")
-    running = _scores(steering.running_score, "running_score")
-    moved = _scores(steering.migrate_to, "migrate_to")
+    waiting = _by_request(steering.waiting_score, "waiting_score", "score")
+    running = _by_request(steering.running_score, "running_score", "score")
+    moved = _by_request(steering.migrate_to, "migrate_to", "instance")
     named = list(dict.fromkeys([*reject, *preempt, *moved, *waiting, *running]))
     entries = np.zeros(len(named), STEERED)
     entries["migrate_to"] = NONE
@@ -106,10 +106,10 @@ def _ids(ids: Any, name: str) -> list[int]:
     return list(ids)
 
 
-def _scores(scores: Any, name: str) -> Mapping[int, float]:
-    if not isinstance(scores, Mapping):
-        raise PolicyError(f"Steering.{name} must be a dict by request id, got {scores!r}")
-    return scores
+def _by_request(given: Any, name: str, what: str) -> Mapping[int, Any]:
+    if not isinstance(given, Mapping):
+        raise PolicyError(f"Steering.{name} must be a dict of request id to {what}, got {given!r}")
+    return given
 
 
 def _check_request(index: Any, requests: np.ndarray, instance: int) -> None:

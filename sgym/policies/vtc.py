@@ -3,16 +3,20 @@
 import math
 
 from sgym._jit import kernel
-from sgym.core import batch, queue
+from sgym.core import queue
 from sgym.core.layout import NONE
+from sgym.policies import acting
 
 
 @kernel
-def order_by_counter(requests, instance, clients, policy):
+def order_by_counter(state, policy, clients, i):
     """Order the queue as repeatedly serving the client with the smallest counter would.
 
     A request's tag is its client's counter plus what the client's earlier requests will add.
     """
+    requests, instance = state.requests, state.instances[i]
+    if instance["num_waiting"] == 0:
+        return
     for client in clients:
         client["was_queued"] = client["queued"]
         client["queued"] = 0
@@ -23,7 +27,6 @@ def order_by_counter(requests, instance, clients, policy):
     lift_newcomers(clients)
     for client in clients:
         client["tag"] = client["counter"]
-    chain = NONE
     r = queue.first(requests, instance)
     while r != NONE:
         request = requests[r]
@@ -32,19 +35,7 @@ def order_by_counter(requests, instance, clients, policy):
         if request["preemptions"] == 0:
             client["tag"] += policy["prompt_weight"] * request["prompt"]
         r = queue.following(requests, r)
-    r = queue.first(requests, instance)
-    while r != NONE:
-        batch.dequeue(requests, instance, r)
-        requests[r]["parent"] = chain
-        chain = r
-        r = queue.first(requests, instance)
-    while chain != NONE:
-        following = requests[chain]["parent"]
-        requests[chain]["waiting_score"] = requests[chain]["running_score"]
-        requests[chain]["running_score"] = 0.0
-        batch.count_waiting(instance, requests[chain], 1)
-        queue.insert(requests, instance, chain)
-        chain = following
+    acting.reorder_waiting(state, i)
 
 
 @kernel

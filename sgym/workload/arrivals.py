@@ -21,7 +21,12 @@ Draw = Callable[[int], np.ndarray]
 
 
 def arrival_times(
-    arrivals: Arrivals, rate: float, duration: float, seed: int, limit: int | None = None
+    arrivals: Arrivals,
+    rate: float,
+    duration: float,
+    seed: int,
+    limit: int | None = None,
+    before: float = 0.0,
 ) -> np.ndarray:
     """Times of all arrivals.
 
@@ -31,10 +36,12 @@ def arrival_times(
         duration: seconds.
         seed: of the random streams.
         limit: at most that many arrivals.
+        before: seconds by which the process has begun earlier.
 
     Returns:
-        float64 (n,), seconds, sorted, each in [0, duration).
+        float64 (n,), seconds, sorted, each in [-before, duration).
     """
+    duration += before
     expected_count = rate * duration if limit is None else min(rate * duration, limit)
     if expected_count > MAX_ARRIVALS:
         raise ScenarioError(
@@ -46,10 +53,10 @@ def arrival_times(
         count = _at_most(int(np.ceil(rate * duration)), limit)
         times = np.arange(count) / rate
     else:
-        clock, expected = _cumulative(arrivals, rate, duration, seed)
+        clock, expected = _cumulative(arrivals, rate, duration, seed, before)
         marks = _marks(_gaps(arrivals, seed), float(expected[-1]), limit)
         times = np.interp(marks, expected, clock)
-    return times[times < duration]
+    return times[times < duration] - before
 
 
 def _at_most(count: int, limit: int | None) -> int:
@@ -99,17 +106,23 @@ def _points(count: float, name: str, each: int = 1) -> int:
 
 
 def _cumulative(
-    arrivals: Arrivals, rate: float, duration: float, seed: int
+    arrivals: Arrivals, rate: float, duration: float, seed: int, before: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Points of time and the arrivals expected up to each; both float64 (n,), from 0."""
+    """Points of time and the arrivals expected up to each; both float64 (n,), from 0.
+
+    The cycles of periodic processes begin at `before`.
+    """
     if arrivals.process == "diurnal":
-        return _diurnal(arrivals, rate, duration)
+        return _diurnal(arrivals, rate, duration, before)
     if arrivals.process == "mmpp":
         levels, dwells = _markov_levels(arrivals, duration, seed)
     elif arrivals.process == "piecewise":
-        cycles = _points(duration / sum(arrivals.durations), "durations", len(arrivals.levels))
-        levels = np.tile(arrivals.levels, cycles)
-        dwells = np.tile(arrivals.durations, cycles)
+        cycle = sum(arrivals.durations)
+        skipped = -before % cycle
+        cycles = _points((skipped + duration) / cycle, "durations", len(arrivals.levels))
+        levels, dwells = _later(
+            np.tile(arrivals.levels, cycles), np.tile(arrivals.durations, cycles), skipped
+        )
     else:
         return np.array([0.0, duration]), np.array([0.0, rate * duration])
     relative = np.asarray(arrivals.levels), np.asarray(arrivals.durations)
@@ -119,6 +132,16 @@ def _cumulative(
     end = np.searchsorted(clock, duration)
     last = np.interp(duration, clock, expected)
     return np.append(clock[:end], duration), np.append(expected[:end], last)
+
+
+def _later(levels: np.ndarray, dwells: np.ndarray, skipped: float) -> tuple[np.ndarray, np.ndarray]:
+    """The same levels from `skipped` seconds on."""
+    ends = np.cumsum(dwells)
+    first = int(np.searchsorted(ends, skipped, side="right"))
+    left = dwells[first:].copy()
+    if skipped > 0.0:
+        left[0] = ends[first] - skipped
+    return levels[first:], left
 
 
 def _markov_levels(arrivals: Arrivals, duration: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -144,11 +167,13 @@ def _markov_levels(arrivals: Arrivals, duration: float, seed: int) -> tuple[np.n
     return np.asarray(arrivals.levels)[np.concatenate(states)], np.concatenate(dwells)
 
 
-def _diurnal(arrivals: Arrivals, rate: float, duration: float) -> tuple[np.ndarray, np.ndarray]:
-    """Rate * (1 + amplitude * sin(2 pi (t + phase) / period)), integrated."""
+def _diurnal(
+    arrivals: Arrivals, rate: float, duration: float, before: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rate * (1 + amplitude * sin(2 pi (t + phase - before) / period)), integrated."""
     points = _points(DIURNAL_POINTS * duration / arrivals.period, "period") + DIURNAL_POINTS
     clock = np.linspace(0.0, duration, points)
     omega = 2.0 * np.pi / arrivals.period
-    start = omega * arrivals.phase
+    start = omega * (arrivals.phase - before)
     swing = arrivals.amplitude / omega * (np.cos(start) - np.cos(omega * clock + start))
     return clock, rate * (clock + swing)

@@ -2,16 +2,19 @@
 
 import numpy as np
 
-from sgym.config import Prediction, Scenario, UserClass, Workload
+from sgym.config import Prediction, Scenario, Workload
 from sgym.core.layout import ARRIVAL
 from sgym.errors import ScenarioError
 from sgym.workload.arrivals import arrival_times
-from sgym.workload.lengths import draw_lengths, pick_by_share
+from sgym.workload.classes import classes_by_share, named_classes, set_classes
+from sgym.workload.conversations import converse
+from sgym.workload.lengths import draw_lengths
+from sgym.workload.prefixes import Requests, unshared, with_prefixes
 from sgym.workload.replay import Replay, load_replay
 from sgym.workload.streams import Purpose, stream
 
 
-def generate(scenario: Scenario, seed: int) -> np.ndarray:
+def generate(scenario: Scenario, seed: int) -> Requests:
     """The requests of one episode, warm start included.
 
     Args:
@@ -19,18 +22,21 @@ def generate(scenario: Scenario, seed: int) -> np.ndarray:
         seed: of all random streams; the same scenario and seed give the same bytes.
 
     Returns:
-        ARRIVAL (n,), sorted by arrival, in [0, warm_start + duration) seconds. Requests that the
-        engine would refuse are in it; `describe` counts them.
+        Requests, sorted by arrival, in [0, warm_start + duration) seconds, and what their prompts
+        share. Those that the engine would refuse are in it; `describe` counts them.
     """
     workload = scenario.workload
     duration = scenario.episode.warm_start + scenario.episode.duration
-    if workload.trace is None:
-        requests = _from_generators(workload, scenario, duration, seed)
-    else:
+    if workload.trace is not None:
         requests = _from_trace(load_replay(workload), workload, scenario, duration, seed)
+    elif workload.prefixes is not None:
+        requests = converse(scenario, workload.prefixes, duration, seed)
+    else:
+        requests = unshared(_from_generators(workload, scenario, duration, seed))
+    rows = requests.arrivals
     if workload.max_output is not None:
-        np.minimum(requests["output"], workload.max_output, out=requests["output"])
-    requests["predicted"] = _predictions(workload.prediction, requests["output"], seed)
+        np.minimum(rows["output"], workload.max_output, out=rows["output"])
+    rows["predicted"] = _predictions(workload.prediction, rows["output"], seed)
     return requests
 
 
@@ -40,9 +46,11 @@ def describe(scenario: Scenario, seed: int = 0) -> dict[str, float]:
     Returns:
         requests, rate_rps, mean and largest prompt and output in tokens, and how many requests the
         engine's max_model_len does not allow: `prompt_too_long` (no room for one output token) and
-        `sequence_too_long` (prompt and output together, these included).
+        `sequence_too_long` (prompt and output together, these included); `prefix_hit_share` of all
+        prompt tokens would be found in a prefix cache that forgets nothing.
     """
-    requests = generate(scenario, seed)
+    drawn = generate(scenario, seed)
+    requests = drawn.arrivals
     duration = scenario.episode.warm_start + scenario.episode.duration
     prompt, output = requests["prompt"].astype(float), requests["output"].astype(float)
     limit = scenario.engine.max_model_len
@@ -55,6 +63,7 @@ def describe(scenario: Scenario, seed: int = 0) -> dict[str, float]:
         "output_max": float(output.max(initial=0.0)),
         "prompt_too_long": float(np.count_nonzero(prompt > limit - 1)),
         "sequence_too_long": float(np.count_nonzero(prompt + output > limit)),
+        "prefix_hit_share": drawn.hit_share,
     }
 
 
@@ -68,17 +77,17 @@ def _from_generators(
     requests = _table(times, prompt, output)
     classes = scenario.slo.classes
     names = [user.name for user in classes]
-    user_class = _classes_by_share(classes, len(times), seed)
+    user_class = classes_by_share(classes, len(times), seed)
     for index, part in enumerate(workload.lengths):
         if part.user_class is not None:
             user_class[component == index] = names.index(part.user_class)
-    _set_classes(requests, classes, user_class)
+    set_classes(requests, classes, user_class)
     return requests
 
 
 def _from_trace(
     replay: Replay, workload: Workload, scenario: Scenario, duration: float, seed: int
-) -> np.ndarray:
+) -> Requests:
     if replay.timed:
         times, rows = replay.window(workload, duration, seed)
     else:
@@ -87,15 +96,17 @@ def _from_trace(
     requests = _table(times, replay.prompt[rows], replay.output[rows])
     classes = scenario.slo.classes
     if replay.user_class is None:
-        user_class = _classes_by_share(classes, len(times), seed)
+        user_class = classes_by_share(classes, len(times), seed)
     else:
-        user_class = _named_classes(classes, replay.user_class[rows])
-    _set_classes(requests, classes, user_class)
+        user_class = named_classes(classes, replay.user_class[rows])
+    set_classes(requests, classes, user_class)
     if replay.priority is not None:
         requests["priority"] = replay.priority[rows]
     if replay.tenant is not None:
         requests["tenant"] = replay.tenant[rows]
-    return requests
+    if replay.prefixes is None:
+        return unshared(requests)
+    return with_prefixes(requests, replay.prefixes, rows)
 
 
 def _times(workload: Workload, duration: float, seed: int) -> np.ndarray:
@@ -111,35 +122,6 @@ def _table(times: np.ndarray, prompt: np.ndarray, output: np.ndarray) -> np.ndar
     requests = np.zeros(len(times), ARRIVAL)
     requests["arrival"], requests["prompt"], requests["output"] = times, prompt, output
     return requests
-
-
-def _classes_by_share(classes: tuple[UserClass, ...], count: int, seed: int) -> np.ndarray:
-    if len(classes) == 1:
-        return np.zeros(count, np.int64)
-    uniforms = stream(seed, Purpose.CLASSES).random(count)
-    return pick_by_share([user.share for user in classes], uniforms)
-
-
-def _named_classes(classes: tuple[UserClass, ...], values: np.ndarray) -> np.ndarray:
-    """Indexes of classes that a trace names, by name or by index."""
-    known = {user.name: index for index, user in enumerate(classes)}
-    known |= {str(index): index for index in range(len(classes)) if str(index) not in known}
-    kinds, inverse = np.unique(values, return_inverse=True)
-    unknown = [str(kind) for kind in kinds if kind not in known]
-    if unknown:
-        raise ScenarioError(
-            f"the trace has user_class {unknown[0]!r}, but slo.classes has "
-            f"{', '.join(user.name for user in classes)}: rename it or add the class"
-        )
-    return np.array([known[kind] for kind in kinds], np.int64)[inverse]
-
-
-def _set_classes(
-    requests: np.ndarray, classes: tuple[UserClass, ...], user_class: np.ndarray
-) -> None:
-    """Write user_class, and the priority and tenant that follow from it."""
-    requests["user_class"] = requests["tenant"] = user_class
-    requests["priority"] = np.array([user.priority for user in classes], np.int32)[user_class]
 
 
 def _predictions(prediction: Prediction, output: np.ndarray, seed: int) -> np.ndarray | float:

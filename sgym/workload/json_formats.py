@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from sgym.errors import TraceError
-from sgym.workload.raw import EXTRA, Raw, open_text, unknown
+from sgym.workload.ragpulse import WITHOUT_LENGTHS, blocks_of_parts, part_lengths
+from sgym.workload.raw import BLOCKS, EXTRA, Raw, open_text, unknown
 
 CHARS_PER_TOKEN = 4  # of English text, for lengths without a tokenizer
-BAILIAN_BLOCK = 16  # tokens per entry of hash_ids
 
 
 def read_json(path: Path, kind: str) -> Raw:
@@ -70,7 +70,7 @@ def _json_format(item: Any) -> str:
         isinstance(item.get("timestamp"), float)
         and isinstance(length, int)
         and isinstance(blocks, list)
-        and len(blocks) == math.ceil(length / BAILIAN_BLOCK)
+        and len(blocks) == math.ceil(length / BLOCKS["bailian"])
     )
     return "bailian" if "chat_id" in item or small else "mooncake"
 
@@ -91,9 +91,16 @@ def _read_lines(path: Path, kind: str, items: list[tuple[int, Any]]) -> Raw:
     for extra in EXTRA:
         if any(extra in item for _, item in items):
             columns[extra] = [item.get(extra) for _, item in items]
+    note = ""
     if kind == "bailian":
         columns["session_id"] = _conversations([item for _, item in items])
-    return Raw(kind, pd.DataFrame(columns))
+    if kind == "ragpulse" and "hash_ids" in columns:
+        lengths, parts = part_lengths(path), columns.pop("hash_ids")
+        if lengths:
+            columns["hash_ids"] = blocks_of_parts(parts, lengths)
+        else:
+            note = WITHOUT_LENGTHS
+    return Raw(kind, pd.DataFrame(columns), note=note)
 
 
 def _conversations(items: list[dict[str, Any]]) -> list[Any]:

@@ -27,7 +27,9 @@ def draw_lengths(
     parts: list[np.ndarray] = [np.empty((3, 0), np.int64)]
     found, rejected = 0, 0
     while found < count:
-        batch = _draw(components, normals.standard_normal((count, 2)), mixture.random(count))
+        batch = sample_lengths(
+            components, normals.standard_normal((count, 2)), mixture.random(count)
+        )
         kept = batch if max_prompt is None else batch[:, batch[0] <= max_prompt]
         parts.append(kept)
         found += kept.shape[1]
@@ -41,8 +43,19 @@ def draw_lengths(
     return prompt, output, component
 
 
-def _draw(components: Sequence[Lengths], normals: np.ndarray, uniforms: np.ndarray) -> np.ndarray:
-    """prompt, output, component; int64 (3, n)."""
+def sample_lengths(
+    components: Sequence[Lengths], normals: np.ndarray, uniforms: np.ndarray
+) -> np.ndarray:
+    """Lengths from random numbers.
+
+    Args:
+        components: of the mixture.
+        normals: float64 (n, 2), independent, for prompt and output.
+        uniforms: float64 (n,), which choose the component.
+
+    Returns:
+        prompt, output (tokens) and component; int64 (3, n).
+    """
     which = pick_by_share([component.share for component in components], uniforms)
     result = np.empty((3, len(uniforms)), np.int64)
     result[2] = which
@@ -56,12 +69,13 @@ def _sample(component: Lengths, normals: np.ndarray) -> tuple[np.ndarray, np.nda
     if component.dataset is not None:
         return load_dataset(component.dataset).sample(normals)
     return (
-        _lognormal(component.prompt or 1, component.prompt_sigma, normals[:, 0]),
-        _lognormal(component.output or 1, component.output_sigma, normals[:, 1]),
+        lognormal(component.prompt or 1, component.prompt_sigma, normals[:, 0]),
+        lognormal(component.output or 1, component.output_sigma, normals[:, 1]),
     )
 
 
-def _lognormal(median: int, sigma: float, normals: np.ndarray) -> np.ndarray:
+def lognormal(median: int, sigma: float, normals: np.ndarray) -> np.ndarray:
+    """Whole tokens, at least 1; float64 like `normals`."""
     return np.clip(np.rint(median * np.exp(sigma * normals)), 1, MAX_TOKENS)
 
 

@@ -10,6 +10,8 @@ from sgym.errors import TraceError
 
 EXTRA = ("priority", "tenant", "user_class", "session_id", "hash_ids")  # optional columns
 
+BLOCKS = {"mooncake": 512, "bailian": 16, "ragpulse": 16}  # prompt tokens per entry of hash_ids
+
 FORMATS: dict[str, str] = {
     "azure": "Azure LLM and LMM inference CSV: TIMESTAMP,ContextTokens,GeneratedTokens",
     "burstgpt": "BurstGPT CSV (v1 to v3): Timestamp,Model,Request tokens,Response tokens, ...",
@@ -35,6 +37,7 @@ class Raw:
     format: str
     frame: Any  # pandas.DataFrame, whose inline types are too wide to check
     dropped: dict[str, int] = field(default_factory=dict)  # rows left out, by reason
+    note: str = ""  # what else a person should know, for the report
 
 
 def open_text(path: Path) -> IO[str]:

@@ -1,7 +1,7 @@
 """A trace as arrays that are ready to be replayed: window, rate, ties."""
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 from sgym.config import Workload
 from sgym.errors import TraceError
 from sgym.workload.fetch import resolve_trace
+from sgym.workload.prefixes import Prefixes
 from sgym.workload.streams import Purpose, stream
 from sgym.workload.trace import read_trace
 
@@ -25,6 +26,7 @@ class Replay:
     priority: np.ndarray | None
     tenant: np.ndarray | None  # int64 (n,)
     user_class: np.ndarray | None  # str (n,)
+    prefixes: Prefixes | None  # of the rows; all windows use the same array of hashes
     length: float  # trace seconds, the mean gap (or time step) after the last row included
     step: float  # trace seconds, the largest spread
     timed: bool
@@ -86,6 +88,7 @@ def load_replay(workload: Workload) -> Replay:
         workload.zero_output,
         workload.tie_jitter,
         workload.max_prompt,
+        workload.hash_block,
     )
 
 
@@ -98,11 +101,18 @@ def _load(
     zero_output: str,
     tie_jitter: str,
     max_prompt: int | None,
+    hash_block: int | None,
 ) -> Replay:
-    trace = read_trace(path, kind, time_unit=time_unit, zero_output=zero_output)
+    trace = read_trace(
+        path, kind, time_unit=time_unit, zero_output=zero_output, hash_block=hash_block
+    )
     table: Any = trace.table
+    prefixes = trace.prefixes
     if max_prompt is not None:
-        table = table[table["prompt"] <= max_prompt]
+        short = (table["prompt"] <= max_prompt).to_numpy()
+        table = table[short]
+        if prefixes is not None:
+            prefixes = replace(prefixes, first=prefixes.first[short], count=prefixes.count[short])
         if table.empty:
             raise TraceError(
                 f"{path}: no row has a prompt of at most max_prompt={max_prompt} tokens"
@@ -121,6 +131,7 @@ def _load(
         priority=column("priority", np.int64),
         tenant=column("tenant", np.int64),
         user_class=column("user_class", np.str_),
+        prefixes=prefixes,
         length=_length(time, step),
         step=step,
         timed=not np.isnan(time[0]),

@@ -24,6 +24,10 @@ class Purpose(IntEnum):
     PREDICTIONS = 6
     WINDOW = 7
     JITTER = 8
+    TURNS = 9
+    THINKING = 10
+    SYSTEM_PROMPTS = 11
+    SYSTEM_LENGTHS = 12
 
 
 def stream(seed: int, purpose: Purpose) -> np.random.Generator:

@@ -9,7 +9,8 @@ import numpy as np
 from sgym.errors import TraceError
 from sgym.workload.formats import read_raw
 from sgym.workload.given import MAX_TENANT
-from sgym.workload.raw import EXTRA, Raw
+from sgym.workload.prefixes import Prefixes, chained, fitting_block, misfits
+from sgym.workload.raw import BLOCKS, EXTRA, Raw
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,6 +36,12 @@ class TraceReport:
     inversions: int = 0  # rows stamped before the row above them
     ties: int = 0  # rows stamped like the row above them
     duration: float = float("nan")  # seconds from the first to the last kept row
+    hash_block: int = 0  # prompt tokens per entry of hash_ids; 0 = the rows have none
+    hashes_cut: int = (
+        0  # rows with more hash_ids than their prompt has blocks: the last are ignored
+    )
+    hashes_short: int = 0  # rows with fewer than it has full blocks: the rest of it shares nothing
+    note: str = ""
 
     def __str__(self) -> str:
         """One line for people."""
@@ -49,6 +56,14 @@ class TraceReport:
             parts.append(f"{self.duration:.6g} s, {self.ties} equal time stamps")
         if self.inversions:
             parts.append(f"{self.inversions} out of order")
+        for rows, what in ((self.hashes_cut, "many"), (self.hashes_short, "few")):
+            if rows:
+                parts.append(
+                    f"{rows} with too {what} hash_ids for their prompt in blocks of "
+                    f"{self.hash_block} tokens"
+                )
+        if self.note:
+            parts.append(self.note)
         return "; ".join(parts)
 
 
@@ -58,14 +73,16 @@ class Trace:
 
     `table` has the columns arrival (float64, seconds from the first row of the file, NaN without
     time stamps), prompt and output (int64, tokens) and, where the source has them, priority and
-    tenant (int64), user_class (str), session_id and hash_ids (as in the source); sorted by arrival.
+    tenant (int64), user_class (str), session_id and hash_ids (as in the source, ragpulse's as
+    blocks); sorted by arrival.
     `step` is the resolution of the time stamps in seconds: rows with equal stamps came anywhere
-    within it.
+    within it. `prefixes` is what hash_ids say that prompts share, row for row.
     """
 
     table: "pd.DataFrame"
     report: TraceReport
     step: float
+    prefixes: Prefixes | None
 
 
 def read_trace(
@@ -74,6 +91,7 @@ def read_trace(
     *,
     time_unit: str = "auto",
     zero_output: str = "drop",
+    hash_block: int | None = None,
 ) -> Trace:
     """Read a trace file, plain or gzipped.
 
@@ -83,6 +101,8 @@ def read_trace(
         time_unit: auto = the format's own; or s, ms, us, ns, datetime.
         zero_output: what to do with rows without output: drop, clip1 (count as one token) or flag
             (refuse the file).
+        hash_block: prompt tokens per entry of hash_ids; None = the format's own, or another
+            power of 2 if that alone fits most rows.
 
     Raises:
         TraceError: the format is unknown, a row is broken (the message names its line), or no row
@@ -116,6 +136,9 @@ def read_trace(
     gaps = np.diff(frame["arrival"].to_numpy())
     frame = frame.sort_values("arrival", kind="stable", ignore_index=True)
     arrival = frame["arrival"].to_numpy()
+    extras = [name for name in EXTRA if name in frame]
+    table = _extras(frame[["line", "arrival", "prompt", "output", *extras]], path.name)
+    prefixes, misfit = _prefixes(table, raw.format, hash_block, path.name)
     report = TraceReport(
         name=path.name,
         format=raw.format,
@@ -127,10 +150,31 @@ def read_trace(
         inversions=int(np.count_nonzero(gaps < 0)),
         ties=int(np.count_nonzero(np.diff(arrival) == 0)),
         duration=float(arrival[-1] - arrival[0]),
+        hash_block=0 if prefixes is None else prefixes.block,
+        hashes_cut=misfit[0],
+        hashes_short=misfit[1],
+        note=raw.note,
     )
-    extras = [name for name in EXTRA if name in frame]
-    table = _extras(frame[["line", "arrival", "prompt", "output", *extras]], path.name)
-    return Trace(table.drop(columns="line"), report, _step(arrival))
+    return Trace(table.drop(columns="line"), report, _step(arrival), prefixes)
+
+
+def _prefixes(
+    table: Any, kind: str, hash_block: int | None, name: str
+) -> tuple[Prefixes | None, tuple[int, int]]:
+    """What the rows share, and how many have too many and too few hash ids."""
+    usual = BLOCKS.get(kind, 0)
+    if "hash_ids" not in table or not usual:
+        return None, (0, 0)
+    ids = table["hash_ids"]
+    wrong = ids.notna() & ~ids.map(lambda value: isinstance(value, list))
+    _broken(table, wrong, "hash_ids", "a list of whole numbers", name)
+    lists, prompt = ids.tolist(), table["prompt"].to_numpy()
+    if kind != "ragpulse":  # whose blocks are our own
+        usual = hash_block or fitting_block(lists, prompt, usual)
+    try:
+        return chained(lists, prompt, usual), misfits(lists, prompt, usual)
+    except TraceError as error:
+        raise TraceError(f"{name}: {error}") from None
 
 
 def _broken(frame: Any, wrong: Any, column: str, rule: str, name: str) -> None:

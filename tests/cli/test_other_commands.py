@@ -104,6 +104,14 @@ def test_a_trace_without_time_stamps_is_shown_without_gaps(sgym_command, tmp_pat
     assert "between arrivals" not in output
 
 
+def test_a_trace_is_shown_with_what_its_prompts_share(sgym_command, tmp_path):
+    row = '{"timestamp": %d, "input_length": 640, "output_length": 5, "hash_ids": [1, %d]}\n'
+    (tmp_path / "mine.jsonl").write_text(row % (0, 2) + row % (9, 3))
+    output = " ".join(sgym_command("traces", "show", "mine.jsonl").output.split())
+    assert "40 % of the prompt tokens begin like an earlier prompt" in output  # 512 of 1280
+    assert "(hash_ids of 512 tokens)" in output
+
+
 def test_a_trace_is_fetched_into_the_cache(sgym_command, tmp_path, monkeypatch):
     published = tmp_path / "published.csv"
     published.write_text("prompt,output\n1,2\n")

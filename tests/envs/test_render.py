@@ -3,9 +3,12 @@
 import gymnasium as gym
 import numpy as np
 import pytest
+from cluster_logs import busy_simulator
 from playing import TOY, make, play, toy
 
-from sgym.envs import frame
+from sgym.core.layout import Role, Transfer
+from sgym.envs import frame, panel
+from sgym.simulator import Simulator
 
 
 def test_the_picture_shows_memory_queues_and_slack():
@@ -18,13 +21,108 @@ def test_the_picture_shows_memory_queues_and_slack():
     assert {frame.USED, frame.LATE, frame.INK} <= colours
 
 
-def test_a_picture_of_many_instances_and_of_a_long_queue_is_of_limited_size():
-    env = make(render_mode="rgb_array", scenario=toy(cluster__instances=6, workload__rate=20.0))
+@pytest.mark.parametrize(
+    ("instances", "height"),
+    [
+        (1, 230),
+        (2, 420),
+        (3, 454),
+        (4, 592),
+        (5, 510),
+        (8, 792),
+        (12, 1168),
+        (13, 1192),
+        (90, 1192),
+    ],
+)
+def test_the_size_of_a_picture_depends_on_the_number_of_instances_alone(instances, height):
+    assert frame.size_of(instances) == (720 if instances == 1 else 870, height)
+    busy = toy(cluster__instances=instances, workload__rate=20.0 * instances)
+    env = make(render_mode="rgb_array", scenario=busy)
     env.reset(seed=0)
-    assert env.render().shape == (40 + 4 * 190, 720, 3)
+    empty = env.render()
+    for _ in range(10):
+        env.step(0)
+    assert empty.shape == env.render().shape == (height, frame.size_of(instances)[0], 3)
+
+
+def test_a_long_queue_does_not_change_the_size_of_the_picture():
     env = make(render_mode="rgb_array", scenario=toy(workload__rate=400.0))
     play(env, lambda env, info: 18)
     assert env.render().shape == (230, 720, 3)
+
+
+def test_instances_that_do_not_fit_are_summed_up_in_a_line():
+    state = Simulator(toy(cluster__instances=14)).state
+    above = frame.picture(state, "toy")
+    state.instances["num_waiting"][13] = 0
+    state.instances["num_running"][13] = 7
+    below = frame.picture(state, "toy")
+    assert (above != below).any(axis=(1, 2)).nonzero()[0].min() > 40 + 12 * 94
+
+
+def midway() -> Simulator:
+    """The cluster of `cluster_logs`, stopped while KV is on its way between two instances."""
+    simulator = busy_simulator(0)
+    while simulator.state.cluster[0]["num_transfers"] < 2:
+        simulator.step()
+    return simulator
+
+
+def test_transfers_are_arrows_beside_the_instances():
+    state = midway().state
+    arrow = frame.ARROW_COLOURS["hand-off"]
+    with_arrows = drawn(frame.picture(state, "toy")[30:], arrow)
+    assert with_arrows.sum() > 100
+    assert with_arrows[:, : frame.WIDTH - 20].sum() == 0
+    state.cluster["num_transfers"] = 0
+    assert drawn(frame.picture(state, "toy")[30:], arrow).sum() == 0
+
+
+def test_a_migration_has_a_colour_of_its_own():
+    state = midway().state
+    state.transfers["kind"] = int(Transfer.LAST_STAGE)
+    assert drawn(frame.picture(state, "toy")[30:], frame.ARROW_COLOURS["migration"]).any()
+
+
+def test_memory_held_for_transfers_is_marked_in_the_bar():
+    state = midway().state
+    row = frame.layout_of(4)
+    held = panel.elsewhere(state).held
+    assert held.any()
+    picture = frame.picture(state, "toy")
+    for index in range(4):
+        line = picture[frame.TITLE + index * row.height + row.memory + 6]
+        pixels = drawn(line, frame.HELD).sum()
+        assert pixels == pytest.approx(held[index] / 20 * (frame.RIGHT - frame.LEFT), abs=2)
+
+
+def test_the_text_shows_roles_transfers_and_what_is_held_for_them():
+    simulator = midway()
+    simulator.state.instances["next_role"][1] = int(Role.DECODE)
+    text = frame.text(simulator.state, "toy")
+    assert "instance 0 (prefill)  KV [" in text
+    assert "instance 1 (prefill, becomes decode)  KV [" in text
+    assert "instance 2 (decode)  KV [" in text
+    assert "+]" in text or "+ " in text
+    assert " loading" in text
+    assert " leaving" in text
+    entry = simulator.state.transfers[0]
+    assert (
+        f"transfer {entry['source']} -> {entry['target']}: request {entry['request']}, hand-off, "
+        f"{entry['remaining'] / 1e6:.1f} MB to go"
+    ) in text
+
+
+def test_host_memory_is_named_where_requests_are_swapped():
+    state = Simulator(toy(engine__preemption_mode="swap")).state
+    state.instances["free_host_blocks"] = state.engines["host_blocks"] // 2
+    assert panel.traffic(state, 0, panel.elsewhere(state)) == ["host 50%"]
+
+
+def drawn(picture: np.ndarray, colour: frame.Colour) -> np.ndarray:
+    """Where a picture has a colour."""
+    return (picture == np.array(colour)).all(axis=-1)
 
 
 def test_the_picture_shows_the_reserve():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sgym.config import Slo
-from sgym.core import layout
+from sgym.core import build, layout
 from sgym.metrics import baseline, benefit, from_token_times, requests_frame, summarize
 from sgym.metrics.experience import quality
 from sgym.metrics.summary import GAP_MIDDLES, jain_index, time_between_tokens
@@ -33,18 +33,11 @@ LATE = [1.5, 2.0, 3.5]  # after an arrival at 0 with V = 0.5: late by 1, 1 and 2
 
 
 def state_of(requests, num_instances=1):
-    state = layout.State(
-        requests=requests,
-        engines=np.zeros(num_instances, layout.ENGINE),
-        instances=np.zeros(num_instances, layout.INSTANCE),
-        cluster=np.zeros(1, layout.CLUSTER),
-        running=np.zeros((num_instances, 1), np.int32),
-        events=np.zeros(0, layout.EVENT),
-        dry=np.zeros(0, layout.EVENT),
-        latency=np.zeros(1, layout.LATENCY),
-        tokens=np.zeros(0, layout.TOKEN),
-        iterations=np.zeros(0, layout.ITERATION),
-        batches=np.zeros(0, layout.BATCHED),
+    state = build.fresh_state(
+        requests,
+        np.zeros(num_instances, layout.ENGINE),
+        np.zeros(1, layout.LATENCY),
+        np.zeros(1, layout.CLUSTER),
     )
     state.engines["num_blocks"] = state.instances["free_blocks"] = 100
     return state

@@ -13,7 +13,7 @@ ROW = {"arrival": 0.0, "prompt": 10, "output": 5}
 
 def test_a_list_of_dicts_is_sorted_stably_and_filled_with_defaults():
     table = [ROW | {"arrival": 2.0}, ROW | {"prompt": 11}, ROW | {"prompt": 12}]
-    requests = from_table(table)
+    requests = from_table(table).arrivals
     assert requests.dtype == ARRIVAL
     assert list(requests["arrival"]) == [0.0, 0.0, 2.0]
     assert list(requests["prompt"]) == [11, 12, 10]
@@ -23,10 +23,10 @@ def test_a_list_of_dicts_is_sorted_stably_and_filled_with_defaults():
 
 def test_a_frame_with_every_column_is_taken_as_it_is():
     row = ROW | {"predicted": 4.5, "priority": -1, "tenant": 3, "user_class": 2, "note": "x"}
-    requests = from_table(pd.DataFrame([row, row | {"predicted": None}]))
-    assert requests[0].item() == (0.0, 10, 5, 4.5, -1, 3, 2)
+    requests = from_table(pd.DataFrame([row, row | {"predicted": None}])).arrivals
+    assert requests[0].item() == (0.0, 10, 5, 4.5, -1, 3, 2, 0, 0)
     assert np.isnan(requests[1]["predicted"])
-    assert from_table(requests).tobytes() == requests.tobytes()
+    assert from_table(requests).arrivals.tobytes() == requests.tobytes()
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,7 @@ def test_a_fit_of_ones_own_table_is_a_dataset(tmp_path):
     save_fit(path, entry)
     assert [file.name for file in tmp_path.iterdir()] == ["mine.json"]
     config = load_scenario({"workload": {"rate": 50.0, "lengths": [{"dataset": str(path)}]}})
-    requests = generate(config, 0)
+    requests = generate(config, 0).arrivals
     assert (np.abs(requests["prompt"] + requests["output"] - 1001) <= 1).all()
     assert load_dataset(str(path)).description == "mirrored"
 
