@@ -56,7 +56,6 @@ def log_of(
         "start": 0.0,
         "end": end,
         "iterations": iterations,
-        "numbers": np.arange(len(batches)),
         "members": np.array(members, BATCHED),
         "arrivals": np.zeros(0, ARRIVED),
         "moves": np.array([(int(move[0]), *move[1:]) for move in moves], MOVE),

@@ -7,7 +7,7 @@ import yaml
 from rich.console import Console
 
 from sgym import profiles, workload
-from sgym.assembly import with_engine_of
+from sgym.assembly import pools_of, with_engine_of
 from sgym.cli.common import (
     DurationOption,
     ScenarioArgument,
@@ -44,18 +44,27 @@ def check(
 
 def facts(scenario: Scenario) -> list[str]:
     """What follows from a scenario, as sentences."""
-    blocks = profiles.for_scenario(scenario)[1]
-    tokens = blocks * scenario.engine.block_size
     seconds = scenario.episode.warm_start + scenario.episode.duration
     look = {name: f"{value:.4g}" for name, value in workload.describe(scenario).items()}
-    instances = scenario.cluster.num_instances
-    memory = f"{instances} instance(s), each with {blocks} usable KV blocks = {tokens} tokens"
     requests = (
         f"{look['requests']} requests of seed 0 in {seconds:g} s: {look['rate_rps']} per second, "
         f"prompts of {look['prompt_mean']} tokens on average and {look['prompt_max']} at most, "
         f"outputs of {look['output_mean']} and {look['output_max']}"
     )
-    return [memory, requests]
+    if float(look["prefix_hit_share"]) > 0:
+        requests += f"; {float(look['prefix_hit_share']):.1%} of prompt tokens were seen before"
+    return [_machines(single) for single in pools_of(scenario)] + [requests]
+
+
+def _machines(scenario: Scenario) -> str:
+    """What a cluster of a single pool consists of."""
+    cluster = scenario.cluster
+    pool = cluster.groups[0]
+    blocks = profiles.for_scenario(scenario)[1]
+    return (
+        f"{pool.instances} {pool.role} instance(s) on {cluster.tp} x {cluster.gpu}, each with "
+        f"{blocks} usable KV blocks = {blocks * scenario.engine.block_size} tokens"
+    )
 
 
 def _say_cuts(screen: Console, scenario: Scenario) -> None:

@@ -129,15 +129,21 @@ def has_seat(instance):
 
 
 @kernel
+def blocks_to_resume(engine, request):
+    """Blocks that a request takes where it comes with its KV."""
+    if engine["former"] == ORCA:
+        return orca_blocks(engine, request)
+    return blocks_for(request["prompt"] + request["generated"], engine["block_size"])
+
+
+@kernel
 def load(state, i, r):
     """Let a waiting request in whose KV lies elsewhere, if it fits; False if it does not.
 
     It runs once its KV is here: at once if swapped in without overlap, else later.
     """
     request, engine, instance = state.requests[r], state.engines[i], state.instances[i]
-    blocks = blocks_for(request["prompt"] + request["generated"], engine["block_size"])
-    if engine["former"] == ORCA:
-        blocks = orca_blocks(engine, request)
+    blocks = blocks_to_resume(engine, request)
     if not can_hold(engine, instance, blocks):
         return False
     dequeue(state.requests, instance, r)

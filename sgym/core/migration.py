@@ -117,10 +117,11 @@ def count(state, r, size):
 
 @kernel
 def left(state, r):
-    """KV blocks of request r that are not at the target yet."""
+    """KV blocks of request r that are there by now, and not at the target yet."""
     request = state.requests[r]
     size = state.engines[request["instance"]]["block_size"]
-    return batch.blocks_for(request["computed"], size) - request["other_blocks"]
+    there = request["computed"] - request["scheduled"]  # not what is being computed
+    return batch.blocks_for(there, size) - request["other_blocks"]
 
 
 @kernel
@@ -129,7 +130,8 @@ def copy_stage(state, r, stage):
     request, cluster = state.requests[r], state.cluster[0]
     i, j = request["instance"], request["other"]
     size = state.engines[i]["block_size"]
-    blocks = request["computed"] // size - request["other_blocks"]
+    there = request["computed"] - request["scheduled"]
+    blocks = there // size - request["other_blocks"]
     if not batch.can_hold(state.engines[j], state.instances[j], blocks):
         network.abort(state, r)
         return
@@ -178,8 +180,7 @@ def stop(state, r):
     i, j = request["instance"], request["other"]
     size = state.engines[i]["block_size"]
     copied = request["other_blocks"] * size
-    known = request["prompt"] + request["generated"]
-    blocks = batch.blocks_for(known, size) - request["other_blocks"]
+    blocks = batch.blocks_to_resume(state.engines[j], request) - request["other_blocks"]
     if not batch.can_hold(state.engines[j], state.instances[j], blocks):
         network.abort(state, r)
         return False

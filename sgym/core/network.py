@@ -100,8 +100,8 @@ def has_arrived(state, r):
 def remove(state, r):
     """Forget request r's transfer, whether it has arrived or is given up."""
     cluster, k = state.cluster[0], state.requests[r]["transfer"]
+    settle(state)
     if state.transfers[k]["active"]:
-        settle(state)
         free_ports(state, state.transfers[k])
     state.requests[r]["transfer"] = NONE
     last = cluster["num_transfers"] - 1

@@ -1,4 +1,4 @@
-"""What a run logged within a span of time, arranged for drawing it instance by instance."""
+"""What a run logged, arranged for drawing a span of it instance by instance."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -35,7 +35,7 @@ ARRIVED = np.dtype([("time", np.float64), ("instance", np.int32)])  # seconds
 
 @dataclass(frozen=True)
 class ClusterLog:
-    """Iterations and moves that overlap a span of time; times are seconds.
+    """A whole run, and the span of it that is to be seen; times are seconds.
 
     Attributes:
         names: of the instances, with role and GPU.
@@ -44,8 +44,7 @@ class ClusterLog:
         start: of the span.
         end: of the span.
         iterations: ITERATION, in the order in which they were formed.
-        numbers: of these iterations in the whole run, as in BATCHED.
-        members: BATCHED, the requests of all iterations of the run, without victims.
+        members: BATCHED, the requests of the iterations, without victims.
         moves: MOVE, by start.
         arrivals: ARRIVED, by time.
         pending: KV that still lay elsewhere when the run ended.
@@ -57,7 +56,6 @@ class ClusterLog:
     start: float
     end: float
     iterations: np.ndarray
-    numbers: np.ndarray
     members: np.ndarray
     moves: np.ndarray
     arrivals: np.ndarray
@@ -65,33 +63,28 @@ class ClusterLog:
 
     @cached_property
     def _bounds(self) -> np.ndarray:
-        """Where the members of each of `iterations` begin and end."""
-        first = np.searchsorted(self.members["iteration"], self.numbers, "left")
-        last = np.searchsorted(self.members["iteration"], self.numbers, "right")
-        return np.stack([first, last], axis=1)
+        """Where the members of each iteration begin, and where those of the last one end."""
+        return np.searchsorted(self.members["iteration"], np.arange(len(self.iterations) + 1))
 
     @cached_property
-    def _by_request(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Members of `iterations` by request: which it is, the members, their `iterations` rows."""
-        inside = self.members[np.isin(self.members["iteration"], self.numbers)]
-        inside = inside[np.argsort(inside["request"], kind="stable")]
-        rows = np.searchsorted(self.numbers, inside["iteration"])
-        return inside["request"].astype(np.int64), inside, rows  # not cast in each search
+    def _by_request(self) -> tuple[np.ndarray, np.ndarray]:
+        """Requests in ascending order, and the members that they are."""
+        members = self.members[np.argsort(self.members["request"], kind="stable")]
+        return members["request"].astype(np.int64), members  # not cast in each search
 
-    def _members_of(self, request: int) -> tuple[np.ndarray, np.ndarray]:
-        """Members and rows of `iterations` of a request, in order."""
-        requests, members, rows = self._by_request
+    def _members_of(self, request: int) -> np.ndarray:
+        """BATCHED of a request, in order."""
+        requests, members = self._by_request
         first, last = np.searchsorted(requests, (request, request + 1))
-        return members[first:last], rows[first:last]
+        return members[first:last]
 
     def requests_in(self, row: int) -> np.ndarray:
         """Indexes of the requests of an iteration, in budget order."""
-        first, last = self._bounds[row]
-        return self.members["request"][first:last]
+        return self.members["request"][self._bounds[row] : self._bounds[row + 1]]
 
     def _batches_of(self, request: int, instance: int) -> np.ndarray:
         """Rows of `iterations` of a request on an instance, in order."""
-        _, found = self._members_of(request)
+        found = self._members_of(request)["iteration"]
         return found[self.iterations["instance"][found] == instance]
 
     def batch_before(self, request: int, instance: int, time: float) -> int:
@@ -111,14 +104,29 @@ class ClusterLog:
         rows = np.flatnonzero(self.iterations["instance"] == instance)
         return rows[np.argsort(self.iterations["start"][rows], kind="stable")]
 
+    def seen_rows_of(self, instance: int) -> np.ndarray:
+        """Those of them that overlap the span."""
+        rows = self.rows_of(instance)
+        found = self.iterations[rows]
+        return rows[self._overlaps(found["start"], found["start"] + found["duration"])]
+
+    @cached_property
+    def seen_moves(self) -> np.ndarray:
+        """MOVE (n,) that overlap the span, by start."""
+        return self.moves[self._overlaps(self.moves["start"], self.moves["end"])]
+
+    def _overlaps(self, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+        return (starts < self.end) & (np.maximum(ends, starts + GAP) > self.start)
+
     def kv_before(self, request: int, time: float) -> tuple[int, int]:
         """Row of the last iteration of a request that began by then, or NONE; KV entries after."""
-        members, rows = self._members_of(request)
-        count = int(np.searchsorted(self.iterations["start"][rows], time, "right"))
+        members = self._members_of(request)
+        starts = self.iterations["start"][members["iteration"]]
+        count = int(np.searchsorted(starts, time, "right"))
         if count == 0:
             return NONE, 0
         member = members[count - 1]
-        return int(rows[count - 1]), int(member["computed"]) + int(member["tokens"])
+        return int(member["iteration"]), int(member["computed"]) + int(member["tokens"])
 
     def left(self, request: int, instance: int, time: float) -> float:
         """When the last batch of a request on an instance, begun by a time, was done."""
@@ -175,7 +183,7 @@ def binned(
 def cluster_log(
     result: "Result", start: float | None = None, end: float | None = None
 ) -> ClusterLog:
-    """The part of a run between two times; None = where its window begins and ends.
+    """A run, to be seen between two times; None = where its window begins and ends.
 
     Args:
         result: of `simulate(..., log=LOGS)`.
@@ -196,8 +204,6 @@ def cluster_log(
     iterations = state.iterations[: int(count["num_iterations_logged"])]
     moves = state.moves[: int(count["num_moves_logged"])]
     batches = state.batches[: int(count["num_batches_logged"])]
-    numbers = np.flatnonzero(_overlaps(iterations, iterations["duration"], low, high))
-    moves = moves[_overlaps(moves, moves["end"] - moves["start"], low, high)]
     members = batches[batches["tokens"] > 0]
     return ClusterLog(
         names=instance_names(result),
@@ -205,8 +211,7 @@ def cluster_log(
         block_size=state.engines["block_size"],
         start=low,
         end=high,
-        iterations=iterations[numbers],
-        numbers=numbers,
+        iterations=iterations,
         members=members,
         moves=moves[np.argsort(moves["start"], kind="stable")],
         arrivals=_arrivals(state.requests, iterations, members),
@@ -238,11 +243,6 @@ def _arrivals(requests: np.ndarray, iterations: np.ndarray, members: np.ndarray)
     found = np.zeros(int((where != NONE).sum()), ARRIVED)
     found["time"], found["instance"] = requests["arrival"][where != NONE], where[where != NONE]
     return found
-
-
-def _overlaps(rows: np.ndarray, duration: np.ndarray, low: float, high: float) -> np.ndarray:
-    start = rows["start"]
-    return (start < high) & (start + np.maximum(duration, GAP) > low)
 
 
 def instance_names(result: "Result") -> tuple[str, ...]:

@@ -33,7 +33,7 @@ class Stay(NamedTuple):
 
 
 def use_of(log: ClusterLog, instance: int) -> Use:
-    """Memory and queues: logged where batches were formed, deduced in the gaps."""
+    """Memory and queues within the span: logged where batches were formed, else deduced."""
     stays = held(log, instance)
     kv = _Sum([(s.since, s.blocks) for s in stays] + [(s.until, -s.blocks) for s in stays])
     queue = _Sum(queued(log, instance))
@@ -42,7 +42,7 @@ def use_of(log: ClusterLog, instance: int) -> Use:
     # time; used blocks, or NONE: what is held; running; waiting when the last batch was formed;
     # when that was
     points: list[tuple[float, int, int, int, float]] = []
-    end, waiting, formed = log.start, 0, -np.inf
+    end, waiting, formed = 0.0, 0, -np.inf
     for row in log.iterations[log.rows_of(instance)]:
         start = float(row["start"])
         points += [(time, NONE, 0, waiting, formed) for time in _gap(end, start, changes)]
@@ -55,7 +55,10 @@ def use_of(log: ClusterLog, instance: int) -> Use:
     away = np.where(used == NONE, away, np.minimum(away, used))
     waited = np.maximum(waited + queue.at(time) - queue.at(since), 0)
     used = np.where(used == NONE, away, used)
-    return Use(time, *(column.astype(np.int64) for column in (used, away, running, waited)))
+    first, last = np.searchsorted(time, log.start, "right") - 1, np.searchsorted(time, log.end)
+    seen = slice(max(int(first), 0), int(last))
+    counts = (column[seen].astype(np.int64) for column in (used, away, running, waited))
+    return Use(np.maximum(time[seen], log.start), *counts)
 
 
 def held(log: ClusterLog, instance: int) -> list[Stay]:
@@ -70,7 +73,7 @@ def held(log: ClusterLog, instance: int) -> list[Stay]:
             stays.append(Stay(since, until, -(-tokens // size)))
     for request, source, target, tokens, start in log.pending:
         if source == instance:
-            since = log.left(request, instance, min(start, log.end))
+            since = log.left(request, instance, start)
             stays.append(Stay(since, np.inf, -(-tokens // size)))
         elif target == instance and start < np.inf:
             stays.append(Stay(start, np.inf, -(-(tokens + 1) // size)))
@@ -97,7 +100,7 @@ def queued(log: ClusterLog, instance: int) -> list[tuple[float, int]]:
             changes.append((start, -1))
     for request, source, target, _, start in log.pending:
         if target == instance:
-            changes.append((log.left(request, source, min(start, log.end)), 1))
+            changes.append((log.left(request, source, start), 1))
             changes.append((start, -1))
     return changes
 

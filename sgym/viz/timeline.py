@@ -112,11 +112,12 @@ def trace_events(log: ClusterLog) -> list[Event]:
     """All events: names first, the others by time."""
     names: list[Event] = []
     timed: list[Event] = []
-    flows = itertools.count(1)
+    flows, seen = itertools.count(1), log.seen_moves
+    travels = seen[np.isin(seen["kind"], TRAVEL)]
     tracks = [_batch_tracks(log, index) for index in range(len(log.names))]
     track_of = {row: track for found in tracks for row, track in found.items()}
     for index, name in enumerate(log.names):
-        moves = log.moves[(log.moves["source"] == index) & np.isin(log.moves["kind"], TRAVEL)]
+        moves = travels[travels["source"] == index]
         lane = lanes(_stamps(moves["start"]), _stamps(moves["end"]))
         last = max((track["tid"] for track in tracks[index].values()), default=0)
         names += _names(index, name, last, 1 + max(lane, default=NONE))
@@ -125,7 +126,7 @@ def trace_events(log: ClusterLog) -> list[Event]:
         for move, place in zip(moves, lane, strict=True):
             track = _track(index, TRANSFERS + place)
             timed += _transfer(log, move, track, track_of, next(flows))
-    timed += [_instant(move) for move in log.moves if int(move["kind"]) not in TRAVEL]
+    timed += [_instant(move) for move in seen if int(move["kind"]) not in TRAVEL]
     timed.sort(key=lambda event: (event["ts"], RANKS.index(event["ph"])))
     return names + timed
 
@@ -145,7 +146,7 @@ def _track(instance: int, number: int) -> Event:
 
 def _batch_tracks(log: ClusterLog, instance: int) -> dict[int, Event]:
     """Row of `log.iterations` -> its track; a second one only where iterations overlap."""
-    rows = log.rows_of(instance)
+    rows = log.seen_rows_of(instance)
     entries = log.iterations[rows]
     lane = lanes(_stamps(entries["start"]), _stamps(entries["start"] + entries["duration"]))
     return {
@@ -176,7 +177,7 @@ def _batches(log: ClusterLog, tracks: dict[int, Event]) -> Iterator[Event]:
             "cat": "batch",
             "name": batch_name(int(entry["prefill_tokens"]), int(entry["decode_seqs"])),
             "args": {
-                "iteration": int(log.numbers[row]),
+                "iteration": row,
                 "prefill tokens": int(entry["prefill_tokens"]),
                 "decodes": int(entry["decode_seqs"]),
                 "running": int(entry["num_running"]),
@@ -245,10 +246,10 @@ def _transfer(
     ends = [(microseconds(move["start"]), track)]
     before = log.batch_before(request, source, float(move["start"]))
     after = log.batch_after(request, target, float(move["end"]))
-    if before != NONE:
+    if before in track_of:
         start = microseconds(log.iterations[before]["start"])
         ends.insert(0, (start, track_of[before]))
-    if after != NONE:
+    if after in track_of:
         start = microseconds(log.iterations[after]["start"])
         ends.append((start, track_of[after]))
     if len(ends) == 1:

@@ -48,7 +48,7 @@ def draw_arrows(axes: Any, log: ClusterLog) -> list[Any]:
 
     handles: list[Any] = []
     for kind in TRAVEL:
-        moves, style = log.moves[log.moves["kind"] == kind], ARROWS[Move(kind)]
+        moves, style = log.seen_moves[log.seen_moves["kind"] == kind], ARROWS[Move(kind)]
         if not moves.size:
             continue
         step = -(-len(moves) // MOST_ARROWS)
@@ -78,7 +78,7 @@ def draw_marks(axes: Any, log: ClusterLog) -> list[Any]:
     """A mark where a request is preempted or rejected and the like; a new role with its name."""
     handles: list[Any] = []
     for kind, style in MARKS.items():
-        moves = log.moves[log.moves["kind"] == int(kind)]
+        moves = log.seen_moves[log.seen_moves["kind"] == int(kind)]
         if not moves.size:
             continue
         place = np.where(moves["source"] >= 0, moves["source"], moves["target"])

@@ -114,7 +114,7 @@ def _draw_batches(axes: Any, log: ClusterLog, index: int) -> bool:
     """A bar per batch; or, of very many, bars as high as the share of time in use: True."""
     from matplotlib.collections import PolyCollection
 
-    rows = log.iterations[log.rows_of(index)]
+    rows = log.iterations[log.seen_rows_of(index)]
     low, high = at(index, STRIP[0]), at(index, STRIP[1])
     axes.add_patch(_box(log.start, log.end, low, high, "#F2F2F2"))
     tokens = rows["prefill_tokens"] + rows["decode_seqs"]

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from cluster_logs import HANDED_OFF, Batch, busy_simulator, log_of
+from cluster_logs import HANDED_OFF, Batch, busy_run, busy_simulator, log_of
 
 from sgym.core.layout import Move
 from sgym.errors import SgymError
@@ -109,12 +109,27 @@ def test_an_empty_span_is_refused():
         cluster_log(result, 5.0, 5.0)
 
 
-def test_a_span_keeps_what_overlaps_it():
+def test_a_span_shows_what_overlaps_it():
     result = simulate("tiny", log=LOGS)
-    log = cluster_log(result, 5.0, 6.0)
-    ends = log.iterations["start"] + log.iterations["duration"]
-    assert (ends > 5.0).all()
-    assert (log.iterations["start"] < 6.0).all()
+    rows = cluster_log(result, 5.0, 6.0).seen_rows_of(0)
     whole = result.iterations
     inside = (whole["start"] < 6.0) & (whole["start"] + whole["duration"] > 5.0)
-    assert len(log.iterations) == inside.sum()
+    assert rows.tolist() == np.flatnonzero(inside).tolist()
+
+
+def test_a_span_begins_with_what_was_there_before():
+    batches = [Batch(0, 1.0, 0.5, waiting=4), Batch(0, 4.0, 0.5, waiting=1)]
+    arrivals = np.array([(0.5, 0), (1.2, 0), (3.5, 0)], ARRIVED)
+    use = use_of(log_of(batches, arrivals=arrivals, start=3.0, end=4.2), 0)
+    assert use.time.tolist() == [3.0, 3.5, 4.0]
+    assert use.waiting.tolist() == [5, 6, 1]
+    assert use.used.tolist() == [0, 0, 10]
+
+
+def test_a_span_of_a_busy_run_is_what_the_whole_run_shows_there():
+    result = busy_run()
+    for index in range(4):
+        whole, part = use_of(cluster_log(result), index), use_of(cluster_log(result, 1, 2), index)
+        for time in np.linspace(1.0, 1.999, 50):
+            here, there = (np.searchsorted(use.time, time, "right") - 1 for use in (whole, part))
+            assert [column[here] for column in whole[1:]] == [column[there] for column in part[1:]]
