@@ -52,7 +52,7 @@ def release(state, i, r):
 
 @kernel
 def register(state, i, r):
-    """Let others find the KV that a request has on its instance `i`, where it has come from afar."""
+    """Let others find the KV that a request has on its instance `i`, where it came from afar."""
     if state.engines[i]["prefix_caching"]:
         prefix.register(state, i, r, int(state.requests[r]["computed"]))
 

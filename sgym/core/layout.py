@@ -513,7 +513,9 @@ class State(NamedTuple):
     blocks: np.ndarray  # BLOCK (num_instances, most num_blocks + 1); empty = no prefix caching
     buckets: np.ndarray  # int32 (num_instances, a power of 2): first block of each bucket
     tables: np.ndarray  # TABLE pool
-    ahead: np.ndarray  # AHEAD (num_instances, 2, most max_num_seqs + 1); empty = no async scheduling
+    ahead: (
+        np.ndarray
+    )  # AHEAD (num_instances, 2, most max_num_seqs + 1); empty = no async scheduling
     tokens: np.ndarray  # TOKEN log; empty = not logged
     iterations: np.ndarray  # ITERATION log; empty = not logged
     batches: np.ndarray  # BATCHED log; empty = not logged
