@@ -11,7 +11,7 @@ from sgym.core import layout, metric
 from sgym.core.layout import Former, Migration, Penalty, RewardKind, Role
 from sgym.errors import ScenarioError
 from sgym.loading import explain
-from sgym.policies.registry import builtin
+from sgym.policies.registry import builtin, check_roles
 
 
 def with_engine_of(scenario: Scenario, policy: str) -> Scenario:
@@ -23,6 +23,7 @@ def with_engine_of(scenario: Scenario, policy: str) -> Scenario:
     Raises:
         ScenarioError, PolicyError: such a setting breaks a rule, or there is no such policy.
     """
+    check_roles(policy, [pool.role for pool in scenario.cluster.groups])
     own = parameters_of(scenario, policy)
     settings = {key: value for key, value in own.items() if key in Engine.model_fields}
     limits = scenario.engine.model_dump() | dict(builtin(policy).engine) | settings

@@ -82,9 +82,10 @@ class Simulator:
         self.scenario = with_engine_of(loaded, name)
         own = parameters_of(loaded, name)
         parameters = {key: own[key] for key in own if key not in Engine.model_fields}
-        cluster = loaded.cluster
+        cluster, slo = loaded.cluster, loaded.slo
+        targets = {"ttft_target": slo.ttft, "tpot_target": slo.tpot}
         self._policy = policy_record(
-            name, cluster.router, parameters, cluster.handoff, cluster.staleness
+            name, cluster.router, parameters, cluster.handoff, cluster.staleness, targets
         )
         self._engines, self._latency = machines(self.scenario)
         if self._policy[0]["migration"] and self._engines["async_scheduling"].any():

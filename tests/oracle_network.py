@@ -17,7 +17,7 @@ class Transfer:
     kind: str  # handoff, stage (the request decodes on), last (it has stopped)
     source: int
     target: int
-    start: float  # seconds; of the hand-off or of the whole migration
+    start: float  # seconds; of a migration, when its last stage began
     tokens: int = 0  # of the KV that is there once what is under way has ended
     stages: int = 0  # that a live migration has begun
     size: float = 0.0  # bytes of what is under way
@@ -65,9 +65,6 @@ class Network:
                 transfer.end = transfer.sent + self.latency
             self.share(now)
         return bool(done)
-
-    def first_to_end(self, now: float) -> Transfer | None:
-        return next((t for t in self.transfers if t.end <= now), None)
 
     def next_time(self) -> float:
         times = [t.sent if t.sending else t.end for t in self.transfers]

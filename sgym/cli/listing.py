@@ -11,7 +11,8 @@ from rich.table import Table
 from sgym import profiles, workload
 from sgym.cli.common import console
 from sgym.loading import PRESETS, builtin_scenarios
-from sgym.policies.registry import POLICIES, ROUTERS
+from sgym.policies.registry import POLICIES
+from sgym.policies.rules import HANDOFFS, ROUTERS
 
 
 class Kind(StrEnum):
@@ -56,9 +57,11 @@ def _scenarios(screen: Console) -> None:
 def _policies(screen: Console) -> None:
     rows = []
     for name, entry in POLICIES.items():
+        engine = ", ".join(f"{key}={value}" for key, value in entry.engine.items())
         parameters = ", ".join(f"{key}={value:g}" for key, value in entry.parameters.items())
-        rows.append((name, entry.about, entry.source, entry.simplified, parameters or "none"))
-    headings = ("name", "what it is", "source", "simplified", "parameters and defaults")
+        own = "; ".join(filter(None, (engine, parameters))) or "none"
+        rows.append((name, entry.about, entry.source, entry.simplified, own))
+    headings = ("name", "what it is", "source", "simplified", "engine settings; parameters")
     _table(screen, "Policies; or your own as module:Class", headings, rows)
 
 
@@ -86,6 +89,9 @@ def _datasets(screen: Console) -> None:
 def _routers(screen: Console) -> None:
     rows = [(name, about) for name, (_, about) in ROUTERS.items()]
     _table(screen, "Routers: which instance takes an arrival", ("name", "what it does"), rows)
+    rows = [(name, about) for name, (_, about) in HANDOFFS.items()]
+    title = "Rules of hand-off: which instance decodes a finished prefill"
+    _table(screen, title, ("name", "what it does"), rows)
 
 
 def _metrics(screen: Console) -> None:

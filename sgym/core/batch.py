@@ -70,6 +70,17 @@ def dequeue(requests, instance, r):
 
 
 @kernel
+def to_back(requests, engine, instance, r):
+    """Put a waiting request where an arrival would stand; swapped ones keep their own order."""
+    if engine["by_priority"] or requests[r]["other"] == HOST:
+        return
+    queue.remove(requests, instance, r)
+    instance["back_rank"] += 1
+    requests[r]["rank"] = instance["back_rank"]
+    queue.insert(requests, instance, r)
+
+
+@kernel
 def let_go(instance, request):
     """End the hold of a waiting request that was preempted; a score of -inf still holds it."""
     request["held"] = 0
@@ -150,11 +161,13 @@ def load(state, i, r):
     kv.grow(state, i, r, blocks)
     if request["other"] == HOST:
         instance["num_swapped"] -= 1
+        request["streamed"] = 0.0
         swap.copy_in(state, i, r)
         return True
     request["phase"] = MOVING
     instance["num_loading"] += 1
     network.start(state, r, HANDOFF, request["other"], i, bytes_to_send(state, r))
+    request["streamed"] = 0.0
     return True
 
 

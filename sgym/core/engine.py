@@ -1,7 +1,7 @@
 """The event loop: `advance` runs until somebody must decide, `route` and others carry it out."""
 
 from sgym._jit import inlined, kernel
-from sgym.core import batch, events, handoff, heap, kv, metric, migration, network, prefix
+from sgym.core import batch, events, handoff, heap, kv, metric, migration, network, prefix, swap
 from sgym.core.handoff import hand_off, set_role
 from sgym.core.iteration import complete, iterate
 from sgym.core.landing import land
@@ -148,7 +148,7 @@ def arrive_kv(state, r):
             i = request["instance"]
             kv.count_up(state, i)
             kv.release_other(state, r)
-            handoff.take_seat(state, i, r)
+            swap.join(state, i, r)
             events.ask(state, i)
         return
     if not network.has_arrived(state, r):

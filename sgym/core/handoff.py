@@ -10,6 +10,8 @@ HANDOFF = int(Move.HANDOFF)
 @inlined
 def leaves(instance, request):
     """Whether a request that just got a token is to be handed off."""
+    if request["other"] != NONE:
+        return False  # it is being migrated
     return instance["role"] == PREFILL and request["stays"] == 0
 
 

@@ -15,6 +15,7 @@ from sgym.core import (
     network,
     orca,
     sarathi,
+    sglang,
     steer,
     swap,
     vllm_v0,
@@ -24,6 +25,7 @@ from sgym.core.latency import iteration_time, prefill_attention
 from sgym.core.layout import FINISHED, GAP_BINS, GAP_MIN, GAP_RATIO, NEVER, NONE, Former
 
 VLLM_V0, SARATHI, ORCA = int(Former.VLLM_V0), int(Former.SARATHI), int(Former.ORCA)
+SGLANG = int(Former.SGLANG)
 INVERSE_LOG_RATIO = 1.0 / math.log(GAP_RATIO)
 
 
@@ -40,8 +42,8 @@ def iterate(state):
     form(state, i)
     if instance["prefill_tokens"] + instance["decode_seqs"] == 0:
         instance["stalled"] = instance["busy"]
-        if instance["num_preempted"] > 0 or instance["next_role"] != NONE:
-            events.ask(state, i)  # room was made that nobody could use in that pass
+        if instance["num_preempted"] > 0 or events.is_empty(instance):
+            events.ask(state, i)  # room was made that nobody could use; or it may change its role
         elif instance["num_running"] + instance["num_loading"] == 0:
             handoff.resolve_stall(state, i)
         return
@@ -86,6 +88,8 @@ def form(state, i):
         sarathi.form(state, i)
     elif former == ORCA:
         orca.form(state, i)
+    elif former == SGLANG:
+        sglang.form(state, i)
     else:
         vllm_v1.form(state, i)
 
@@ -126,6 +130,9 @@ def complete(state, instance, cluster, i):
         r = running[k]
         request = requests[r]
         if request["scheduled"] > 0:
+            prefill = request["generated"] == 0 or request["scheduled"] > 1
+            if request["prefilling"] or prefill:
+                request["streamed"] += instance["duration"]
             request["scheduled"] = 0
             if request["prefilling"] == 0:
                 deliver(requests, cluster, state.tokens, r, now)
@@ -133,11 +140,8 @@ def complete(state, instance, cluster, i):
                     finish(state, i, r)
                     continue
                 if handoff.leaves(instance, request):
-                    request["streamed"] += instance["duration"]
                     handoff.leave(state, i, r)
                     continue
-            else:
-                request["streamed"] += instance["duration"]
         if migration.wants_to_stop(request) and migration.stop(state, r):
             continue
         if request["tracked"] == 0:

@@ -140,8 +140,7 @@ REQUEST = np.dtype(
         ("output", np.int32),  # tokens
         ("generated", np.int32),  # tokens delivered so far
         ("computed", np.int32),  # tokens whose KV is in memory
-        ("scheduled", np.int32),  # tokens in the iteration under way; with async scheduling, in
-        # the one being formed
+        ("scheduled", np.int32),  # tokens in the iteration under way (async: being formed)
         ("placeholders", np.int32),  # async scheduling: tokens under way, not known yet
         ("blocks", np.int32),  # KV blocks held on its instance
         ("other", np.int32),  # WAITING: where its KV lies; RUNNING: where it is copied to; or HOST
@@ -265,6 +264,9 @@ INSTANCE = np.dtype(
         ("swap_out_ends", np.float64),  # seconds; when the copies ordered so far are done
         ("swap_in_ends", np.float64),  # seconds
         ("prefill_backlog", np.int32),  # 1: the last unheld pass left prefill work behind
+        ("batch_is_full", np.int32),  # sglang, 1: nobody is let in before somebody leaves
+        ("num_seated", np.int32),  # sglang: running requests after the last pass
+        ("new_token_ratio", np.float64),  # sglang: share reserved of what may still be generated
         ("front_rank", np.int64),
         ("back_rank", np.int64),
         ("waiting_tokens", np.int64),  # tokens to prefill, over the waiting requests
@@ -513,9 +515,7 @@ class State(NamedTuple):
     blocks: np.ndarray  # BLOCK (num_instances, most num_blocks + 1); empty = no prefix caching
     buckets: np.ndarray  # int32 (num_instances, a power of 2): first block of each bucket
     tables: np.ndarray  # TABLE pool
-    ahead: (
-        np.ndarray
-    )  # AHEAD (num_instances, 2, most max_num_seqs + 1); empty = no async scheduling
+    ahead: np.ndarray  # AHEAD (num_instances, 2, most max_num_seqs + 1); or nothing, without async
     tokens: np.ndarray  # TOKEN log; empty = not logged
     iterations: np.ndarray  # ITERATION log; empty = not logged
     batches: np.ndarray  # BATCHED log; empty = not logged

@@ -80,6 +80,7 @@ def join(state, i, r):
     request["phase"] = RUNNING
     if request["steering"] != instance["steerings"]:
         request["running_score"] = 0.0  # an earlier Steering's
+        request["waiting_score"] = 0.0
     if request["running_score"] != 0.0:
         instance["running_scored"] = 1
     left = request["prompt"] + request["generated"] - request["computed"]

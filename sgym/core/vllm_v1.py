@@ -118,6 +118,8 @@ def admit_waiting(state, i, rules):
             if request["phase"] == MOVING:
                 continue
             tokens = min(known - request["computed"], budget)
+            if threshold > 0:
+                tokens = min(tokens, threshold)
             batch.schedule(request, instance, tokens)
             budget -= tokens
             continue

@@ -2,7 +2,7 @@
 
 from sgym._jit import kernel
 from sgym.core import batch, kv, queue, steer
-from sgym.core.layout import HOST, NONE
+from sgym.core.layout import NONE
 
 
 @kernel
@@ -38,19 +38,6 @@ def rescore(state, i, r, score):
     """Give a waiting request another waiting score."""
     if state.requests[r]["waiting_score"] != score:
         steer.rescore(state.requests, state.instances[i], r, score)
-
-
-@kernel
-def to_back(state, i, r):
-    """Put a waiting request behind all others of its score, where a new arrival would stand."""
-    request, instance = state.requests[r], state.instances[i]
-    if request["other"] == HOST:
-        return  # swapped out: first out, first in
-    batch.dequeue(state.requests, instance, r)
-    instance["back_rank"] += 1
-    request["rank"] = instance["back_rank"]
-    batch.count_waiting(instance, request, 1)
-    queue.insert(state.requests, instance, r)
 
 
 @kernel

@@ -7,7 +7,7 @@ than letting it wait is worth: in Andes' own estimate of QoE, or in smooth goodp
 import math
 
 from sgym._jit import kernel
-from sgym.core import metric, queue
+from sgym.core import batch, metric, queue
 from sgym.core.layout import NONE, RUNNING
 from sgym.policies import acting, estimate
 from sgym.policies.kinds import ANDES
@@ -47,7 +47,7 @@ def qoe_gain(policy, request, now):
     expected = (passed + policy["horizon"]) / pace
     served = 1.0
     if passed >= first + (tokens + 1) * pace or policy["token_latency"] > pace:
-        missing = expected - tokens - policy["horizon"] / policy["token_latency"]
+        missing = expected - tokens - policy["horizon"] / max(policy["token_latency"], 1e-9)
         served = 1.0 - (missing / expected) ** 2
     waits = 1.0 - ((expected - tokens) / expected) ** 2
     if tokens == 0:
@@ -60,7 +60,8 @@ def benefit_gain(state, policy, i, r, pace):
     """Benefit after the next `horizon` tokens with service less that without.
 
     Served, a request that has to be prefilled gets fewer tokens, and late ones; waiting, its reader
-    gets none, and the idle latency grows as soon as it runs dry.
+    gets none, and the idle latency grows as soon as it runs dry. Evicting a running one has a price
+    besides: while its KV is computed or copied again, all others get no token.
     """
     request, cluster = state.requests[r], state.cluster[0]
     now, until = cluster["clock"], cluster["clock"] + policy["horizon"] * pace
@@ -77,7 +78,22 @@ def benefit_gain(state, policy, i, r, pace):
         behind = max(0.0, (tokens - 1.0) * (pace - request["token_time"]))
         served = max(request["lateness"], first - request["due"] + behind)
     lost = metric.penalty(cluster, waiting) - metric.penalty(cluster, served)
-    return request["weight"] * tokens + metric.slope(cluster, request) * lost
+    gain = request["weight"] * tokens + metric.slope(cluster, request) * lost
+    if request["phase"] == RUNNING:  # evicted, it would cost the others time as well
+        gain += delay(state, i, r) / pace * state.instances[i]["num_running"]
+    return gain
+
+
+@kernel
+def delay(state, i, r):
+    """Seconds that instance i would lose, were request r evicted and brought back."""
+    request, engine = state.requests[r], state.engines[i]
+    if engine["swap"] == 0:
+        return estimate.prefill_time(state, i, request["prompt"] + request["generated"])
+    if engine["swap_overlap"]:
+        return 0.0
+    size = state.cluster[0]["kv_bytes"] * request["computed"]
+    return 2.0 * size / engine["swap_bandwidth"]
 
 
 @kernel
@@ -91,7 +107,7 @@ def before_batch(state, policy, memory, i):
     memo["iterations"] += 1
     free = max(0, instance["free_blocks"] - instance["num_running"])
     used = (engine["num_blocks"] - free) / engine["num_blocks"]
-    if memo["iterations"] % int(policy["period"]) == 0 and used >= policy["pressure"]:
+    if memo["iterations"] % max(1, int(policy["period"])) == 0 and used >= policy["pressure"]:
         memo["solved"] = 1
         solve(state, policy, memory, i)
 
@@ -126,7 +142,7 @@ def solve(state, policy, memory, i):
             k += 1
             continue
         acting.preempt(state, i, k)
-        acting.to_back(state, i, r)
+        batch.to_back(state.requests, state.engines[i], state.instances[i], r)
 
 
 @kernel

@@ -8,7 +8,7 @@ says is in a file of its own.
 from sgym._jit import inlined, kernel
 from sgym.core import engine
 from sgym.core.layout import HANDOFF, ROUTE, SCHEDULE
-from sgym.policies import andes, fastserve, lightllm, ltr, orders, routers, slack_chunk, vtc
+from sgym.policies import andes, fastserve, lightllm, loads, ltr, orders, routers, slack_chunk, vtc
 from sgym.policies.kinds import (
     ANDES,
     ANDES_SMOOTH,
@@ -18,6 +18,7 @@ from sgym.policies.kinds import (
     SLACK_CHUNK,
     VTC,
 )
+from sgym.policies.rules import ALONE
 
 
 @inlined
@@ -38,6 +39,8 @@ def on_arrival(state, policy, memory, i):
 @inlined
 def before_batch(state, policy, memory, i):
     """Set the scores and knobs that depend on the present state of instance i."""
+    if policy["system"] != ALONE:
+        routers.before_batch(state, policy, memory, i)
     kind = policy["kind"]
     if kind == VTC:
         vtc.order_by_counter(state, policy, memory.clients, i)
@@ -74,10 +77,14 @@ def after_batch(state, policy, memory, i):
 def answer(state, policy, memory):
     """Decide what `advance` stopped for, and carry it out."""
     cluster, rules = state.cluster[0], policy[0]
+    if rules["staleness"] > 0.0:
+        loads.report(state, rules, memory)
     if cluster["decision"] == ROUTE:
         i = routers.choose_instance(state, rules, memory)
         on_arrival(state, rules, memory, i)
         engine.route(state, i)
+        if rules["system"] != ALONE:
+            routers.after_route(state, rules, memory, i)
     elif cluster["decision"] == HANDOFF:
         i = routers.choose_target(state, rules, memory)
         on_arrival(state, rules, memory, i)

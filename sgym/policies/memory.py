@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sgym.core.layout import State
+from sgym.core.layout import NONE, State
 
 # Which built-in policies decide, and their parameters. Meaning of each parameter: see registry.
 POLICY = np.dtype(
@@ -12,7 +12,8 @@ POLICY = np.dtype(
         ("kind", np.int32),  # scheduler
         ("router", np.int32),  # which instance takes an arrival
         ("handoff", np.int32),  # which instance decodes a finished prefill
-        ("migration", np.int32),  # which running requests move, and where to
+        ("system", np.int32),  # which decides over the whole cluster, see rules
+        ("migration", np.int32),  # 1: running requests move to other instances
         ("staleness", np.float64),  # seconds between the reports on which the router relies
         ("aging", np.float64),  # tokens per second
         ("reservation", np.float64),  # share of the expected remaining output kept free
@@ -29,6 +30,24 @@ POLICY = np.dtype(
         ("quantum", np.float64),  # seconds
         ("batch", np.float64),  # requests
         ("prompt_tokens", np.float64),
+        # --- systems over a cluster ---
+        ("prefill_batch", np.float64),  # tokens of several prompts in an iteration
+        ("waiting_share", np.float64),  # of KV blocks, of what was pulled and is not in yet
+        ("max_pending", np.float64),  # tokens
+        ("max_local_prefill", np.float64),  # tokens
+        ("ttft_target", np.float64),  # seconds until the first token
+        ("tpot_target", np.float64),  # seconds per output token
+        ("rejection", np.float64),  # see mooncake
+        ("decode_time", np.float64),  # seconds
+        ("expand", np.float64),  # load of decoding
+        ("shrink", np.float64),  # load of either phase
+        ("interval", np.float64),  # seconds
+        ("sustained", np.float64),  # intervals
+        ("cooldown", np.float64),  # seconds
+        ("poll", np.float64),  # seconds
+        ("threshold", np.float64),  # KV blocks per request
+        ("balanced", np.float64),  # 0 or 1
+        ("moves", np.float64),  # see llumnix
     ]
 )
 
@@ -47,6 +66,7 @@ REQUEST_MEMO = np.dtype(
         ("place", np.int64),  # among those of its level, lowest first
         ("used", np.float64),  # seconds of service in its level
         ("served", np.float64),  # seconds; end of the last iteration that served it
+        ("prefill_time", np.float64),  # seconds; what its prefill was estimated to take
     ]
 )
 
@@ -63,6 +83,9 @@ INSTANCE_MEMO = np.dtype(
         ("num_waiting", np.int32),  # same
         ("num_loading", np.int32),  # same
         ("free_blocks", np.int32),  # same
+        ("freeness", np.float64),  # at the last pairing for migration
+        ("side", np.int32),  # of that pairing: -1 sends requests away, 1 takes some, 0 neither
+        ("target", np.int32),  # instance to which it sends one, NONE = none
     ]
 )
 
@@ -70,6 +93,11 @@ INSTANCE_MEMO = np.dtype(
 POLICY_MEMO = np.dtype(
     [
         ("num_outputs", np.int64),  # output lengths ever written to `history`
+        ("handoffs", np.int64),  # so far, for taking turns
+        ("rejects", np.int32),  # 1: the request that is being routed is to be refused
+        ("overloaded", np.int32),  # checks in a row that found too much decoding
+        ("next_check", np.float64),  # seconds; when the system looks at the cluster again
+        ("flipped", np.float64),  # seconds; when a prefill instance last became another
     ]
 )
 
@@ -94,6 +122,7 @@ def fresh_memory(state: State) -> Memory:
     tenants = int(state.requests["tenant"].max(initial=0)) + 1
     instances = np.zeros(len(state.instances), INSTANCE_MEMO)
     instances["reported"] = -np.inf
+    instances["target"] = NONE
     return Memory(
         clients=np.zeros(tenants, CLIENT),
         requests=np.zeros(len(state.requests), REQUEST_MEMO),
