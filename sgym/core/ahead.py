@@ -34,10 +34,16 @@ def launch(state, i):
         members[count]["samples"] = samples
         request["in_flight"] += request["scheduled"]
         request["placeholders"] += samples
-        request["scheduled"] = 0
         count += 1
     members[count]["request"] = NONE
     instance["busy"] += 1
+
+
+@kernel
+def clear_scheduled(state, i):
+    """Forget who is in the newest batch: another one is about to be formed."""
+    for k in range(state.instances[i]["num_running"]):
+        state.requests[state.running[i, k]]["scheduled"] = 0
 
 
 @kernel

@@ -1,7 +1,19 @@
 """The event loop: `advance` runs until somebody must decide, `route` and others carry it out."""
 
 from sgym._jit import inlined, kernel
-from sgym.core import batch, events, handoff, heap, kv, metric, migration, network, prefix, swap
+from sgym.core import (
+    ahead,
+    batch,
+    events,
+    handoff,
+    heap,
+    kv,
+    metric,
+    migration,
+    network,
+    prefix,
+    swap,
+)
 from sgym.core.handoff import hand_off, set_role
 from sgym.core.iteration import complete, iterate
 from sgym.core.landing import land
@@ -80,6 +92,8 @@ def advance(state):
         instance["asked"] = 0
         if instance["num_running"] > 0 or instance["num_waiting"] > 0:
             cluster["instance"] = i
+            if state.engines[i]["async_scheduling"]:
+                ahead.clear_scheduled(state, i)
             return stop(cluster, SCHEDULE)
 
 

@@ -140,7 +140,7 @@ REQUEST = np.dtype(
         ("output", np.int32),  # tokens
         ("generated", np.int32),  # tokens delivered so far
         ("computed", np.int32),  # tokens whose KV is in memory
-        ("scheduled", np.int32),  # tokens in the iteration under way (async: being formed)
+        ("scheduled", np.int32),  # tokens in the iteration under way (async: in the newest one)
         ("placeholders", np.int32),  # async scheduling: tokens under way, not known yet
         ("blocks", np.int32),  # KV blocks held on its instance
         ("other", np.int32),  # WAITING: where its KV lies; RUNNING: where it is copied to; or HOST

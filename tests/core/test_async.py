@@ -149,3 +149,13 @@ def test_other_engines_form_no_batch_ahead():
         sgym.load_scenario(scenario(former="sarathi"))
     result = sgym.simulate(scenario(), "sarathi", arrivals=[ask(0, 4, 1)])
     assert not result.scenario.engine.async_scheduling
+
+
+def test_after_a_batch_was_formed_its_members_are_known():
+    """Policies that charge for service read who was scheduled."""
+    simulator = Simulator(scenario(), policy="vllm", arrivals=[ask(0, 4, 3), ask(0, 6, 1)])
+    simulator.answer(None)
+    assert simulator.state.requests["scheduled"].tolist() == [4, 6]
+    simulator.advance()
+    simulator.answer(None)  # the second request's only token is under way already
+    assert simulator.state.requests["scheduled"].tolist() == [1, 0]
