@@ -100,7 +100,13 @@ def policy_record(
     record["migration"] = entry.migration
     record["staleness"] = staleness
     own = {key: value for key, value in (targets or {}).items() if key in entry.parameters}
-    for key, value in {**entry.parameters, **own, **parameters}.items():
+    for key, given in {**entry.parameters, **own, **parameters}.items():
+        value = given
+        if key in entry.choices:
+            names = entry.choices[key]
+            if given not in names and given not in range(len(names)):
+                raise PolicyError(f"policy.{key} must be one of {', '.join(names)}, got {given!r}")
+            value = names.index(given) if given in names else given
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e12:
             raise PolicyError(f"policy.{key} must be a number of at least 0, got {value!r}")
         record[key] = value

@@ -188,14 +188,14 @@ def test_llm_d_sees_queues_as_they_were_reported():
 # --- hand-off -----------------------------------------------------------------------------------
 
 
-def handed_off(rule, prepare, more=0, staleness=0.0, link=None):
+def handed_off(rule, prepare, staleness=0.0):
     """Where a prompt of 160 tokens decodes that is prefilled on the first of 1 + 3 instances."""
     cluster = {
         "pools": [{"role": "prefill"}, {"role": "decode", "instances": 3}],
         "handoff": rule,
         "staleness": staleness,
     }
-    simulator = sgym.Simulator(settings(cluster), arrivals=[request(160)] * (1 + more))
+    simulator = sgym.Simulator(settings(cluster), arrivals=[request(160)])
     decision = simulator.decision
     while decision.kind != "handoff":
         decision = simulator.step(None, handoff=True)
@@ -208,6 +208,14 @@ def test_the_decode_instance_with_the_smallest_share_in_use():
         state.instances["free_blocks"][1:] = [40, 60, 50]
 
     assert handed_off("least_kv", prepare) == 2
+
+
+def test_a_stale_rule_of_hand_off_does_not_see_memory_that_filled_up_since():
+    def prepare(state):
+        state.instances["free_blocks"][1:] = [40, 60, 50]
+
+    assert handed_off("least_kv", prepare, staleness=100.0) == 1
+    assert handed_off("least_outstanding", prepare, staleness=100.0) == 1
 
 
 def test_the_decode_instance_with_the_fewest_requests():
