@@ -41,7 +41,8 @@ def advance(state):
     """Run until a decision is due, and say which: DONE, ROUTE, HANDOFF, SCHEDULE or FULL.
 
     Everything that happens at one time is applied before an instance is asked: arrivals, iterations
-    that end (lowest instance first), KV that arrives, then hand-offs (lowest request first).
+    that end (lowest instance first), KV that arrives, then hand-offs (lowest request first), and
+    roles that change.
     """
     cluster = state.cluster[0]
     while True:
@@ -59,7 +60,7 @@ def advance(state):
             return stop(cluster, DONE)
         if min(arrival, event) == NEVER:  # what is left waits for a Steering that never comes
             return stop(cluster, DONE)
-        if cluster["num_unfinished"] == 0:
+        if cluster["num_unfinished"] == 0 and event > cluster["clock"]:
             return stop(cluster, DONE)
         if arrival <= event:
             cluster["clock"] = arrival
@@ -89,7 +90,12 @@ def advance(state):
             cluster["instance"] = state.requests[i]["instance"]
             return stop(cluster, HANDOFF)
         instance = state.instances[i]
+        if kind == events.ROLE_DUE:
+            if instance["next_role"] != NONE and events.is_empty(instance):
+                events.change_role(state, i, instance["next_role"])
+            continue
         instance["asked"] = 0
+        events.check_role(state, i)
         if instance["num_running"] > 0 or instance["num_waiting"] > 0:
             cluster["instance"] = i
             if state.engines[i]["async_scheduling"]:

@@ -167,6 +167,7 @@ def pause(state, r):
     i = state.requests[r]["instance"]
     if stop(state, r):
         take_out(state, i, r)
+        events.check_role(state, i)
 
 
 @inlined
