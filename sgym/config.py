@@ -93,7 +93,7 @@ class Engine(Model):
     @model_validator(mode="after")
     def _as_vllm_v1_does(self) -> "Engine":
         for name in ("enable_prefix_caching", "async_scheduling"):
-            if getattr(self, name) and self.former in ("vllm_v0", "sarathi", "orca"):
+            if getattr(self, name) and self.former != "vllm_v1":
                 raise ValueError(
                     f"`{name}: true` needs `former: vllm_v1`, got {self.former}: set it to false"
                 )

@@ -26,12 +26,12 @@ def key_of(state, i, r, j):
     """
     request = state.requests[r]
     end = (j + 1) * int(state.engines[i]["block_size"])
-    own = ~int(r)
+    identity = ~int(r)
     if request["num_hashes"] > 0 and end <= request["prompt"]:
         place = (end - 1) // int(state.cluster[0]["hash_block"])
         if place < request["num_hashes"]:
-            own = int(state.hashes[request["first_hash"] + place])
-    return (own << POSITION_BITS) + j
+            identity = int(state.hashes[request["first_hash"] + place])
+    return (identity << POSITION_BITS) + j
 
 
 @kernel
