@@ -1,9 +1,21 @@
 """The event loop: `advance` runs until somebody must decide, `route` and others carry it out."""
 
 from sgym._jit import inlined, kernel
-from sgym.core import batch, events, handoff, heap, metric, migration, network, swap
+from sgym.core import (
+    ahead,
+    batch,
+    events,
+    handoff,
+    heap,
+    metric,
+    migration,
+    network,
+    prefix,
+    swap,
+)
 from sgym.core.handoff import hand_off, set_role
 from sgym.core.iteration import complete, iterate
+from sgym.core.landing import land
 from sgym.core.layout import (
     DONE,
     FULL,
@@ -57,9 +69,14 @@ def advance(state):
             network.send(state)
             continue
         kind, i = state.events[0]["kind"], state.events[0]["index"]
+        if kind == events.INSTANCE_ASKS and state.tables.size > 0 and not prefix.has_room(state, i):
+            return stop(cluster, FULL)
         cluster["num_events"] = heap.pop(state.events, cluster["num_events"])
         if kind == events.ITERATION_ENDS:
-            complete(state, state.instances[i], cluster, i)
+            if state.engines[i]["async_scheduling"]:
+                land(state, i)
+            else:
+                complete(state, state.instances[i], cluster, i)
             events.ask(state, i)
             continue
         if kind == events.TRANSFER_ENDS:
@@ -81,6 +98,8 @@ def advance(state):
         events.check_role(state, i)
         if instance["num_running"] > 0 or instance["num_waiting"] > 0:
             cluster["instance"] = i
+            if state.engines[i]["async_scheduling"]:
+                ahead.clear_scheduled(state, i)
             return stop(cluster, SCHEDULE)
 
 

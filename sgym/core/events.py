@@ -21,7 +21,9 @@ def push(state, time, kind, index):
 def ask(state, i):
     """Have an idle instance with work asked for its next batch once this moment's events are in."""
     instance = state.instances[i]
-    if instance["busy"] or instance["asked"]:
+    if instance["asked"]:
+        return
+    if instance["busy"] + instance["stalled"] > state.engines[i]["async_scheduling"]:
         return
     check_role(state, i)
     if instance["num_running"] > 0 or instance["num_waiting"] > 0:

@@ -95,5 +95,6 @@ def join(state, i, r):
         instance["running_scored"] = 1
     left = request["prompt"] + request["generated"] - request["computed"]
     request["prefilling"] = 0 if request["generated"] > 0 and left == 1 else 1
+    kv.register(state, i, r)
     state.running[i, instance["num_running"]] = r
     instance["num_running"] += 1
