@@ -48,7 +48,7 @@ def form_vllm_v1(sim: "Simulation", instance: Instance, waiting: list[Request]) 
         return batch
     while waiting and budget > 0 and sim.has_seat(instance):
         request = waiting[0]
-        if deferred and request.known > 1:
+        if deferred and request.left > 1:
             break
         if sim.comes_later(instance, request):
             if not sim.fits(instance, engine.space(request)):

@@ -8,7 +8,7 @@ up to date. What only the engine knows, the KV in use and the length of its queu
 import math
 
 from sgym._jit import kernel
-from sgym.core import batch, queue
+from sgym.core import batch, prefix, queue
 from sgym.core.layout import DECODE, NONE, PREFILL
 
 ARRIVALS, HANDOFFS, ANYONE = range(3)
@@ -139,6 +139,9 @@ def committed_blocks(state, i):
 
 
 @kernel
-def hit_tokens(state, i, r):  # noqa: ARG001
+def hit_tokens(state, i, r):
     """Tokens of request r that instance i has in its prefix cache."""
-    return 0
+    if state.engines[i]["prefix_caching"] == 0 or state.requests[r]["num_hashes"] == 0:
+        return 0
+    found, _ = prefix.find(state, i, r)
+    return found * int(state.engines[i]["block_size"])

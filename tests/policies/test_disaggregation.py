@@ -264,6 +264,27 @@ def test_a_prediction_counts_requests_whose_prefill_will_be_done_by_then():
         assert simulator.state.requests[2]["phase"] == phase
 
 
+def repeated(scenario, placed):
+    """Where a prompt of 1280 tokens goes after the same one was placed by hand and served."""
+    scenario["engine"]["enable_prefix_caching"] = True
+    scenario["workload"]["hash_block"] = 16
+    ids = {"hash_ids": list(range(80))}
+    return choice(scenario, [request(1280, 5) | ids, request(1280, 5, at=60.0) | ids], [placed])
+
+
+@pytest.mark.parametrize("name", ["mooncake", "arrow"])
+def test_a_cached_prompt_is_prefilled_sooner(name):
+    policy = {"name": name, "ttft_target": 1e6, "tpot_target": 1e6}
+    for placed in (0, 1):
+        assert repeated(pools(2, 1, policy, max_num_batched_tokens=100), placed) == placed
+
+
+def test_what_is_cached_where_it_decodes_need_not_be_prefilled_elsewhere():
+    scenario = pools(1, 2, {"name": "conditional"})
+    assert repeated(scenario, 2) == 2
+    assert repeated(scenario | {"policy": {"name": "conditional", "max_local_prefill": 10}}, 2) == 0
+
+
 # --- Arrow ----------------------------------------------------------------------------------------
 
 
