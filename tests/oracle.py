@@ -140,17 +140,17 @@ class Simulation:
             instance.asked = True
         return bool(due)
 
-    def offered(self) -> list[Instance]:
+    def offered(self, request: Request) -> list[Instance]:
         """The instances among which a router chooses."""
-        offered = [i for i in self.instances if i.role != "decode" and i.next_role is None]
-        return offered or self.instances
+        fit = [i for i in self.instances if i.engine.can_ever_run(request)]
+        return [i for i in fit if i.role != "decode" and i.next_role is None] or fit
 
     def usual_route(self, request: Request) -> int:
-        offered = self.offered()
+        offered = self.offered(request)
         self.routed += 1
         if self.router == "round_robin":
             return offered[(self.routed - 1) % len(offered)].index
-        loads = [len(i.waiting) + len(i.running) for i in offered]
+        loads = [len(i.waiting) + len(i.running) + len(i.loading) for i in offered]
         return offered[loads.index(min(loads))].index
 
     def end_iterations(self) -> bool:
@@ -183,20 +183,17 @@ class Simulation:
                 self.prefilled.append(request)
 
     def end_copies(self) -> bool:
-        """Transfers and swaps that have come to their end take effect, lowest request first."""
+        """Transfers, then swaps, that end take effect, in each case lowest request first."""
         if self.network.leave_ports(self.clock):
             return True
         ended = [t for t in self.network.transfers if t.end <= self.clock]
-        arrived = {t.request.index: t for t in ended}
-        copied = {
-            r.index: r for i in self.instances for end, r in i.swapped_in if end <= self.clock
-        }
-        first = min([*arrived, *copied], default=None)
-        if first in arrived:
-            end_transfer(self, arrived[first])
-        elif first in copied:
-            end_swap_in(self, self.instances[copied[first].instance], copied[first])
-        return first is not None
+        copied = [r for i in self.instances for end, r in i.swapped_in if end <= self.clock]
+        if ended:
+            end_transfer(self, min(ended, key=lambda t: t.request.index))
+        elif copied:
+            request = min(copied, key=lambda r: r.index)
+            end_swap_in(self, self.instances[request.instance], request)
+        return bool(ended or copied)
 
     def decide_hand_offs(self) -> bool:
         if not self.prefilled:

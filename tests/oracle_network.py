@@ -56,15 +56,18 @@ class Network:
         self.share(now)
 
     def leave_ports(self, now: float) -> bool:
-        """Whether some transfer had sent everything, and so leaves the ports."""
-        done = [t for t in self.transfers if t.sending and t.sent <= now]
-        if done:
-            self.progress(now)
-            for transfer in done:
-                transfer.sending, transfer.remaining = False, 0.0
-                transfer.end = transfer.sent + self.latency
-            self.share(now)
-        return bool(done)
+        """Whether some transfer had sent everything, and so leaves the ports.
+
+        Those that come to their end together do so, though rounding leaves a part of a byte.
+        """
+        if not any(t.sending and t.sent <= now for t in self.transfers):
+            return False
+        self.progress(now)
+        for transfer in self.transfers:
+            if transfer.sending and transfer.remaining <= 1.0:
+                transfer.sending, transfer.end = False, now + self.latency
+        self.share(now)
+        return True
 
     def next_time(self) -> float:
         times = [t.sent if t.sending else t.end for t in self.transfers]

@@ -192,7 +192,10 @@ def compare(case: ClusterCase) -> oracle.Simulation:
     compare_requests(sim, truth)
     compare_instances(sim, truth)
     step = 1 + len(potentials) // 25
+    times = [token for request in truth.requests for token in request.tokens]
     for time, potential in potentials[::-1][::step]:
+        if any(0 < token - time < 1e-9 for token in times):
+            continue  # a rounding apart: the core has delivered it
         exact = case.metric.total(truth.requests, time)
         assert potential == pytest.approx(exact, **SAME), time
     return truth

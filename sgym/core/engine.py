@@ -7,7 +7,6 @@ from sgym.core import (
     events,
     handoff,
     heap,
-    kv,
     metric,
     migration,
     network,
@@ -21,8 +20,6 @@ from sgym.core.layout import (
     DONE,
     FULL,
     HANDOFF,
-    HOST,
-    MOVING,
     NEVER,
     NONE,
     REFUSED,
@@ -84,6 +81,9 @@ def advance(state):
             continue
         if kind == events.TRANSFER_ENDS:
             arrive_kv(state, i)
+            continue
+        if kind == events.SWAP_ENDS:
+            swap.arrive(state, i)
             continue
         if kind == events.HANDOFF_DUE:
             cluster["request"] = i
@@ -161,19 +161,10 @@ def route(state, i):
 
 @kernel
 def arrive_kv(state, r):
-    """A transfer or a swap-in of request r is done, unless it was given up before."""
-    request = state.requests[r]
-    if request["transfer"] == NONE:
-        if request["phase"] == MOVING and request["other"] == HOST:
-            i = request["instance"]
-            kv.count_up(state, i)
-            kv.release_other(state, r)
-            swap.join(state, i, r)
-            events.ask(state, i)
-        return
+    """A transfer of request r is done, unless it was given up before."""
     if not network.has_arrived(state, r):
         return
-    kind = state.transfers[request["transfer"]]["kind"]
+    kind = state.transfers[state.requests[r]["transfer"]]["kind"]
     if kind == STAGE:
         migration.stage_arrived(state, r)
     elif kind == LAST_STAGE:

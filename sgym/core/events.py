@@ -7,7 +7,7 @@ from sgym.core.layout import NONE, Move
 ROLE = int(Move.ROLE)
 
 # Kinds of events, in the order in which those of one instant happen. Arrivals come before all.
-ITERATION_ENDS, TRANSFER_ENDS, HANDOFF_DUE, ROLE_DUE, INSTANCE_ASKS = range(5)
+ITERATION_ENDS, TRANSFER_ENDS, SWAP_ENDS, HANDOFF_DUE, ROLE_DUE, INSTANCE_ASKS = range(6)
 
 
 @inlined

@@ -54,10 +54,20 @@ def copy_in(state, i, r):
     instance["num_loading"] += 1
     if state.engines[i]["swap_overlap"]:
         request["phase"] = MOVING
-        events.push(state, ends, events.TRANSFER_ENDS, r)
+        events.push(state, ends, events.SWAP_ENDS, r)
         return
     kv.release_other(state, r)
     join(state, i, r)
+
+
+@kernel
+def arrive(state, r):
+    """The KV of a request that was swapped in beside the computation is here."""
+    i = state.requests[r]["instance"]
+    kv.count_up(state, i)
+    kv.release_other(state, r)
+    join(state, i, r)
+    events.ask(state, i)
 
 
 @kernel
