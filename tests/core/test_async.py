@@ -4,6 +4,7 @@ import pytest
 
 import sgym
 from sgym.errors import PolicyError, ScenarioError
+from sgym.metrics import benefit
 from sgym.policies.steering import Steering
 from sgym.simulator import Simulator
 
@@ -159,3 +160,16 @@ def test_after_a_batch_was_formed_its_members_are_known():
     simulator.advance()
     simulator.answer(None)  # the second request's only token is under way already
     assert simulator.state.requests["scheduled"].tolist() == [1, 0]
+
+
+def test_the_value_so_far_is_that_of_its_definition_at_every_decision():
+    requests = [ask(0.7 * n, 5 + 3 * (n % 5), 1 + n % 7) for n in range(12)]
+    reader = {"classes": [{"token_time": 0.9, "alpha": 2.0}]}
+    simulator = Simulator(scenario() | {"slo": reader}, policy="vllm", arrivals=requests)
+    while simulator.decision.kind != "done":
+        there = simulator.state.requests[: simulator.state.cluster[0]["next_arrival"]]
+        value = benefit(there, simulator.now, simulator.scenario.slo).sum()
+        assert simulator.potential == pytest.approx(value)
+        simulator.step()
+    assert simulator.state.requests["preemptions"].sum() > 0
+    assert simulator.potential < 0
