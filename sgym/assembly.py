@@ -27,6 +27,9 @@ def with_engine_of(scenario: Scenario, policy: str) -> Scenario:
     own = parameters_of(scenario, policy)
     settings = {key: value for key, value in own.items() if key in Engine.model_fields}
     limits = scenario.engine.model_dump() | dict(builtin(policy).engine) | settings
+    if limits["former"] != scenario.engine.former:  # the scenario says it of another engine
+        for name in {"enable_prefix_caching", "async_scheduling"} - set(settings):
+            limits[name] = False
     if limits["former"] == "vllm_v0" and not limits["enable_chunked_prefill"]:
         longest = max(limits["max_num_batched_tokens"], limits["max_model_len"])
         limits["max_num_batched_tokens"] = longest  # as V0 sets it: a whole prompt must fit
@@ -94,6 +97,11 @@ def _engine_record(scenario: Scenario, usable_blocks: int) -> np.ndarray:
     limits, cluster = scenario.engine, scenario.cluster
     former = Former[limits.former.upper()]
     records = np.zeros(1, layout.ENGINE)
+    if limits.async_scheduling and cluster.groups[0].role != "mixed":
+        raise ScenarioError(
+            f"a {cluster.groups[0].role} instance has engine.async_scheduling true, which needs "
+            "role mixed: set it to false, there or in the pool's `engine`"
+        )
     watermark = limits.watermark
     if watermark is None:
         watermark = 0.01 if former in (Former.VLLM_V0, Former.SARATHI) else 0.0

@@ -67,10 +67,14 @@ class Engine(Model):
         description="KV that orca reserves: max_model_len, next power of 2, or the truth",
     )
     enable_prefix_caching: bool = Field(
-        default=False, description="vllm_v1: keep KV for later prompts that begin alike"
+        default=False,
+        description="vllm_v1: find the KV of prompts that begin alike, and of preempted requests "
+        "(vLLM's default is true)",
     )
     async_scheduling: bool = Field(
-        default=False, description="vllm_v1: form the next batch while one is computed"
+        default=False,
+        description="vllm_v1: form the next batch while one is computed; only on mixed instances, "
+        "without swap and migration (vLLM's default is true)",
     )
     preemption_mode: Literal["recompute", "swap"] = Field(
         default="recompute", description="what becomes of the KV of a preempted request"
@@ -85,6 +89,20 @@ class Engine(Model):
     swap_overlap: bool = Field(
         default=False, description="swap: copies run beside the computation, not before it"
     )
+
+    @model_validator(mode="after")
+    def _as_vllm_v1_does(self) -> "Engine":
+        for name in ("enable_prefix_caching", "async_scheduling"):
+            if getattr(self, name) and self.former != "vllm_v1":
+                raise ValueError(
+                    f"`{name}: true` needs `former: vllm_v1`, got {self.former}: set it to false"
+                )
+        if self.async_scheduling and self.preemption_mode == "swap":
+            raise ValueError(
+                "`async_scheduling: true` needs `preemption_mode: recompute`, got swap: "
+                "change one of them"
+            )
+        return self
 
 
 LINKS = {

@@ -88,6 +88,11 @@ class Simulator:
             name, cluster.router, parameters, cluster.handoff, cluster.staleness, targets
         )
         self._engines, self._latency = machines(self.scenario)
+        if self._policy[0]["migration"] and self._engines["async_scheduling"].any():
+            raise ScenarioError(
+                f"engine.async_scheduling is true, but policy {name!r} migrates running requests, "
+                "which needs it to be false"
+            )
         self._arrivals = None if arrivals is None else self._own_arrivals(arrivals)
         self._log, self._track = tuple(log), track
         self.seed = seed
@@ -254,8 +259,12 @@ class Simulator:
             drain: it first finishes what it has, and takes nothing new meanwhile; else at once.
 
         Raises:
-            PolicyError: no such instance or role.
+            PolicyError: no such instance or role, or one with async scheduling.
         """
+        if self.state.engines[self._checked_instance(instance)]["async_scheduling"]:
+            raise PolicyError(
+                f"instance {instance} has engine.async_scheduling, so its role stays mixed"
+            )
         engine.set_role(self.state, self._checked_instance(instance), role_number(role), drain)
 
     def run(self, policy: Policy | None = None) -> "Result":

@@ -16,8 +16,10 @@ from oracle_metric import Metric
 from oracle_moves import (
     abort_migration_of,
     can_swap_out,
+    end_swap_in,
     end_transfer,
     free_host,
+    give_up_kv,
     hand_off,
     least_kv,
     migrate,
@@ -91,6 +93,7 @@ class Simulation:
         self.moves: list[Move] = []
         self.handoffs = self.migrations = self.aborted = 0
         self.transferred = self.swapped = 0.0  # bytes
+        self.swap_outs = 0
 
     def instance(self, index: int, machine: Machine) -> Instance:
         engine = machine.engine
@@ -104,8 +107,7 @@ class Simulation:
         in_order = (
             self.take_arrivals,
             self.end_iterations,
-            self.end_swaps,
-            self.network_acts,
+            self.end_copies,
             self.decide_hand_offs,
             self.change_roles,
             self.ask_an_instance,
@@ -138,13 +140,13 @@ class Simulation:
             instance.asked = True
         return bool(due)
 
-    def offered(self) -> list[Instance]:
+    def offered(self, request: Request) -> list[Instance]:
         """The instances among which a router chooses."""
-        offered = [i for i in self.instances if i.role != "decode" and i.next_role is None]
-        return offered or self.instances
+        fit = [i for i in self.instances if i.engine.can_ever_run(request)]
+        return [i for i in fit if i.role != "decode" and i.next_role is None] or fit
 
     def usual_route(self, request: Request) -> int:
-        offered = self.offered()
+        offered = self.offered(request)
         self.routed += 1
         if self.router == "round_robin":
             return offered[(self.routed - 1) % len(offered)].index
@@ -159,53 +161,39 @@ class Simulation:
 
     def deliver(self, instance: Instance) -> None:
         """End of an iteration: who is up to date gets a token, who has all of them leaves."""
-        got = [self.requests[index] for index in instance.batch]
-        got = [request for request in got if request.computed == request.known]
-        instance.batch, end, instance.end, instance.asked = {}, instance.end, NEVER, True
-        for request in got:
-            assert request.phase == "running"
-            assert not request.tokens or request.tokens[-1] < end
-            request.tokens.append(end)
-            if len(request.tokens) == request.final:
+        batch, end = instance.batch, instance.end
+        instance.batch, instance.end, instance.asked = {}, NEVER, True
+        for request in list(instance.running):
+            got_a_token = request.index in batch and request.computed == request.known
+            if got_a_token:
+                assert not request.tokens or request.tokens[-1] < end
+                request.tokens.append(end)
+            transfer = self.network.of(request)
+            if got_a_token and len(request.tokens) == request.final:
                 abort_migration_of(self, request)
                 request.phase = "finished"
                 instance.running.remove(request)
                 self.release(instance, request)
-        if instance.role == "prefill":
-            for request in [r for r in instance.running if r in got]:
-                if not request.stays and self.network.of(request) is None:
-                    instance.running.remove(request)
-                    request.phase = "moving"
-                    self.prefilled.append(request)
-        for transfer in list(self.network.transfers):
-            if transfer.kind == "last" and transfer.request in instance.running:
-                stop(self, transfer)
+            elif transfer is not None:
+                if transfer.kind == "last":
+                    stop(self, transfer)
+            elif got_a_token and instance.role == "prefill" and not request.stays:
+                instance.running.remove(request)
+                request.phase = "moving"
+                self.prefilled.append(request)
 
-    def end_swaps(self) -> bool:
-        """Requests whose KV is back from the host run again."""
-        for instance in self.instances:
-            for end, request in instance.swapped_in:
-                if end <= self.clock:
-                    instance.swapped_in.remove((end, request))
-                    free_host(instance, request)
-                    self.arrive(instance, request)
-                    return True
-        return False
-
-    def arrive(self, instance: Instance, request: Request) -> None:
-        """The KV that a request waited for is there."""
-        instance.loading.remove(request)
-        instance.running.append(request)
-        request.phase = "running"
-        instance.asked = True
-
-    def network_acts(self) -> bool:
+    def end_copies(self) -> bool:
+        """Transfers, then swaps, that end take effect, in each case lowest request first."""
         if self.network.leave_ports(self.clock):
             return True
-        transfer = self.network.first_to_end(self.clock)
-        if transfer is not None:
-            end_transfer(self, transfer)
-        return transfer is not None
+        ended = [t for t in self.network.transfers if t.end <= self.clock]
+        copied = [r for i in self.instances for end, r in i.swapped_in if end <= self.clock]
+        if ended:
+            end_transfer(self, min(ended, key=lambda t: t.request.index))
+        elif copied:
+            request = min(copied, key=lambda r: r.index)
+            end_swap_in(self, self.instances[request.instance], request)
+        return bool(ended or copied)
 
     def decide_hand_offs(self) -> bool:
         if not self.prefilled:
@@ -218,9 +206,11 @@ class Simulation:
     def set_role(self, i: int, role: str, drain: bool) -> None:
         """Change a role now, or once the instance has done its present work."""
         instance = self.instances[i]
-        instance.next_role = role
-        if not drain or instance.has_nothing:
+        instance.next_role = role if role != instance.role else None
+        if instance.next_role is not None and (not drain or instance.has_nothing):
             self.change_role(instance)
+            for request in instance.running:
+                request.stays = role == "prefill" and not request.prefilling
 
     def change_roles(self) -> bool:
         ready = [i for i in self.instances if i.next_role is not None and i.has_nothing]
@@ -251,7 +241,9 @@ class Simulation:
         batch = FORMERS[instance.engine.former](self, instance, self.eligible(instance))
         if batch:
             self.begin(instance, batch)
-        instance.asked = bool(instance.victims)
+        elif not instance.victims:
+            give_up_kv(self, instance)
+        instance.asked = instance.asked or bool(instance.victims)
 
     def begin(self, instance: Instance, batch: dict[int, int]) -> None:
         rows, prefill_tokens, decode_seqs, kv_tokens, prefills = [], 0, 0, 0, []
@@ -301,13 +293,21 @@ class Simulation:
         request.blocks = 0
 
     def drop(self, instance: Instance, request: Request) -> None:
-        """All KV of a request is lost."""
+        """All KV that a request has on its instance is lost."""
         request.recomputed += request.computed
         request.computed = 0
         request.prefilling = False
         self.release(instance, request)
+
+    def drop_elsewhere(self, instance: Instance, request: Request) -> None:
+        """KV that a waiting request has on the host or on another instance is lost."""
         if request.other == HOST:
             free_host(instance, request)
+        elif request.other is not None:
+            self.instances[request.other].free += request.other_blocks
+            self.instances[request.other].asked = True
+            request.other, request.other_blocks = None, 0
+        self.drop(instance, request)
 
     def comes_later(self, instance: Instance, request: Request) -> bool:
         """Whether a waiting request, once admitted, still waits for its KV."""
@@ -343,16 +343,13 @@ class Simulation:
         request.stays = False
         request.preemptions += 1
         instance.preemptions += 1
-        place = 0
         if can_swap_out(instance, request):
-            swapped = [i for i, r in enumerate(instance.waiting) if r.other == HOST]
-            place = max(swapped, default=-1) + 1  # the first out is the first in
             swap_out(self, instance, request)
         else:
             i = instance.index
             self.note("preemption", request, i, i, request.computed, self.clock)
             self.drop(instance, request)
-        instance.waiting.insert(place, request)
+        instance.waiting.insert(0, request)
 
     def note(
         self,
@@ -377,7 +374,8 @@ class Simulation:
         if answer is None:
             return
         instance.steering = answer
-        for request in instance.waiting + instance.running:
+        coming = [request for request in instance.loading if request.phase == "moving"]
+        for request in instance.waiting + instance.running + coming:
             request.held = False
             request.waiting_score = answer.get("waiting_score", {}).get(request.index, 0.0)
             request.running_score = answer.get("running_score", {}).get(request.index, 0.0)
@@ -401,19 +399,14 @@ class Simulation:
         instance.waiting.remove(request)
         request.phase = "rejected"
         self.note("rejection", request, instance.index, instance.index, 0, self.clock)
-        if request.other == HOST:
-            free_host(instance, request)
-        elif request.other is not None:
-            self.instances[request.other].free += request.other_blocks
-            self.instances[request.other].asked = True
-            request.other, request.other_blocks = None, 0
+        self.drop_elsewhere(instance, request)
 
     def sort(self, instance: Instance) -> None:
         """Bring both queues into the order of the scores in force; equal ones stay as they are.
 
-        Of equal ones that wait, those swapped out go first.
+        Of equal ones that wait, those swapped out go first, and the first out is the first in.
         """
-        instance.waiting.sort(key=lambda r: (-r.waiting_score, r.other != HOST))
+        instance.waiting.sort(key=lambda r: (-r.waiting_score, r.other != HOST, r.swap_number))
         instance.running.sort(key=lambda r: -r.running_score)
 
     def eligible(self, instance: Instance) -> list[Request]:
@@ -422,16 +415,18 @@ class Simulation:
         def is_held(request: Request) -> bool:
             return request.held or request.waiting_score == -math.inf
 
-        waiting = list(instance.waiting)
-        if not instance.ignores_holds:
-            waiting = [request for request in waiting if not is_held(request)]
+        waiting = self.in_order(instance)
+        return [r for r in waiting if instance.ignores_holds or not is_held(r)]
+
+    def in_order(self, instance: Instance) -> list[Request]:
+        """All waiting requests in the order of admission."""
 
         def urgency(request: Request) -> tuple[float, int, int]:
             if instance.engine.scheduling_policy == "priority":
                 return -request.waiting_score, request.priority, request.index
-            return -request.waiting_score, request.other != HOST, 0
+            return -request.waiting_score, request.other != HOST, request.swap_number
 
-        return sorted(waiting, key=urgency)
+        return sorted(instance.waiting, key=urgency)
 
     def token_budget(self, instance: Instance) -> int:
         most = instance.engine.max_num_batched_tokens

@@ -56,10 +56,11 @@ def form_vllm_v1(sim: "Simulation", instance: Instance, waiting: list[Request]) 
             sim.load(instance, waiting.pop(0))
             continue
         tokens = min(request.left, cap or NEVER)
-        if tokens > budget and not engine.enable_chunked_prefill:
+        back = request.other == HOST  # swapped in, it goes on as one that runs
+        if tokens > budget and not (engine.enable_chunked_prefill or back):
             break
         tokens = min(tokens, budget)
-        taken = engine.blocks(request.known if request.other == HOST else tokens)
+        taken = engine.blocks(request.known if back else tokens)
         whole = engine.scheduler_reserve_full_isl
         if not sim.fits(instance, engine.blocks(request.known) if whole else taken):
             break
@@ -79,9 +80,8 @@ def form_vllm_v0(sim: "Simulation", instance: Instance, waiting: list[Request]) 
     batch: dict[int, int] = {}
     budget = sim.token_budget(instance)
     swapped = [request for request in waiting if request.other == HOST]
-    if not sim.holds_prefill(instance):
-        if not swapped:
-            admit_whole(sim, instance, waiting, batch, budget)
+    if not (swapped or sim.holds_prefill(instance)):
+        admit_whole(sim, instance, waiting, batch, budget)
         instance.backlog = bool(waiting)
     if batch:
         return batch

@@ -17,7 +17,7 @@ def least_kv(sim: "Simulation", request: Request) -> int:
     shares = {
         i.index: (i.engine.usable_blocks - i.free) / i.engine.usable_blocks
         for i in sim.instances
-        if i.role != "prefill" and i.next_role is None
+        if i.role != "prefill" and i.next_role is None and i.engine.can_ever_run(request)
     }
     return min(shares, key=lambda i: shares[i], default=request.instance)
 
@@ -32,13 +32,13 @@ def hand_off(sim: "Simulation", request: Request, target: int) -> None:
         source.asked = True
         return
     request.other, request.other_blocks, request.blocks = source.index, request.blocks, 0
-    request.waiting_score = 0.0  # who hands off may give another
     join(sim, request, target)
 
 
 def join(sim: "Simulation", request: Request, target: int) -> None:
-    """At the back of the queue of `target`."""
+    """At the back of the queue of `target`; scores and holds belong to an instance."""
     request.phase, request.instance = "waiting", target
+    request.waiting_score, request.running_score, request.held = 0.0, 0.0, False
     sim.instances[target].waiting.append(request)
     sim.instances[target].asked = True
 
@@ -76,13 +76,36 @@ def end_transfer(sim: "Simulation", transfer: Transfer) -> None:
         request.migrations += 1
         sim.migrations += 1
         sim.transferred += transfer.size
+        request.waiting_score = request.running_score = 0.0
+        request.stays = False
         kind = "migration"
     request.other, request.other_blocks, request.streamed = None, 0, 0.0
-    request.phase = "running"
-    target.loading.remove(request)
-    target.running.append(request)
-    source.asked = target.asked = True
+    request.stays = request.stays or target.role == "prefill"  # else it would be sent on
+    run(target, request)
+    source.asked = True
     sim.note(kind, request, source.index, target.index, request.computed, transfer.start)
+
+
+def run(instance: Instance, request: Request) -> None:
+    """The KV that a request with a seat waited for is there."""
+    instance.loading.remove(request)
+    instance.running.append(request)
+    request.phase = "running"
+    instance.asked = True
+
+
+def give_up_kv(sim: "Simulation", instance: Instance) -> None:
+    """Nobody can run here, perhaps as instances wait for each other to take KV away.
+
+    Then the first waiting request with KV elsewhere loses it, and is prefilled here.
+    """
+    index = instance.index
+    behind = any(r.other == index and r.phase == "waiting" for r in sim.requests)
+    sending = [t.source for t in sim.network.transfers if t.request.phase == "moving"]
+    loads = [r for r in sim.in_order(instance) if r.other not in (None, HOST)]
+    if (behind or index in sending) and loads and not (instance.running or instance.loading):
+        sim.drop_elsewhere(instance, loads[0])
+        instance.asked = True
 
 
 # --- migration ------------------------------------------------------------------------------------
@@ -113,6 +136,7 @@ def migrate(sim: "Simulation", request: Request, target: int) -> None:
         sim.drop(source, request)
         request.migrations += 1
         sim.migrations += 1
+        request.stays = False
         join(sim, request, target)
         sim.note("migration", request, source.index, target, dropped, sim.clock)
         return
@@ -133,8 +157,7 @@ def migrate_waiting(sim: "Simulation", request: Request, target: int) -> None:
         return
     source.waiting.remove(request)
     if request.other == HOST:
-        sim.drop(source, request)
-    request.held = False
+        sim.drop_elsewhere(source, request)
     join(sim, request, target)
 
 
@@ -176,7 +199,7 @@ def stop(sim: "Simulation", transfer: Transfer) -> None:
     source.running.remove(request)
     request.phase = "moving"
     size = sim.cluster.kv_bytes * (request.computed - transfer.tokens)
-    transfer.tokens = request.computed
+    transfer.tokens, transfer.start = request.computed, sim.clock
     sim.network.send(transfer, size, sim.clock)
 
 
@@ -189,7 +212,7 @@ def abort(sim: "Simulation", transfer: Transfer) -> None:
     target.loading.remove(request)
     target.asked = True
     sim.aborted += 1
-    sim.note("abort", request, transfer.source, target.index, transfer.tokens, transfer.start)
+    sim.note("abort", request, transfer.source, target.index, request.computed, sim.clock)
 
 
 def abort_migration_of(sim: "Simulation", request: Request) -> None:
@@ -225,6 +248,8 @@ def swap_out(sim: "Simulation", instance: Instance, request: Request) -> None:
     request.other, request.other_blocks = HOST, request.blocks
     sim.release(instance, request)
     request.swaps += 1
+    sim.swap_outs += 1
+    request.swap_number = sim.swap_outs
     sim.note(
         "swap_out", request, instance.index, HOST, request.computed, sim.clock,
         instance.swap_out_ends,
@@ -233,6 +258,8 @@ def swap_out(sim: "Simulation", instance: Instance, request: Request) -> None:
 
 def swap_in(sim: "Simulation", instance: Instance, request: Request) -> None:
     """KV back from the host."""
+    request.prefilling = request.left > 1 or not request.tokens
+    request.streamed = 0.0
     start = max(sim.clock, instance.swap_in_ends)
     instance.swap_in_ends = start + copy_time(sim, instance, request)
     if instance.engine.swap_overlap:
@@ -245,7 +272,15 @@ def swap_in(sim: "Simulation", instance: Instance, request: Request) -> None:
     )  # fmt: skip
 
 
+def end_swap_in(sim: "Simulation", instance: Instance, request: Request) -> None:
+    """A copy beside the computation is in."""
+    instance.swapped_in = [copy for copy in instance.swapped_in if copy[1] is not request]
+    free_host(instance, request)
+    run(instance, request)
+
+
 def free_host(instance: Instance, request: Request) -> None:
+    request.swap_number = 0
     instance.free_host += request.other_blocks
     request.other, request.other_blocks = None, 0
 

@@ -17,7 +17,7 @@ class Transfer:
     kind: str  # handoff, stage (the request decodes on), last (it has stopped)
     source: int
     target: int
-    start: float  # seconds; of the hand-off or of the whole migration
+    start: float  # seconds; of a migration, when its last stage began
     tokens: int = 0  # of the KV that is there once what is under way has ended
     stages: int = 0  # that a live migration has begun
     size: float = 0.0  # bytes of what is under way
@@ -56,18 +56,18 @@ class Network:
         self.share(now)
 
     def leave_ports(self, now: float) -> bool:
-        """Whether some transfer had sent everything, and so leaves the ports."""
-        done = [t for t in self.transfers if t.sending and t.sent <= now]
-        if done:
-            self.progress(now)
-            for transfer in done:
-                transfer.sending, transfer.remaining = False, 0.0
-                transfer.end = transfer.sent + self.latency
-            self.share(now)
-        return bool(done)
+        """Whether some transfer had sent everything, and so leaves the ports.
 
-    def first_to_end(self, now: float) -> Transfer | None:
-        return next((t for t in self.transfers if t.end <= now), None)
+        Those that come to their end together do so, though rounding leaves a part of a byte.
+        """
+        if not any(t.sending and t.sent <= now for t in self.transfers):
+            return False
+        self.progress(now)
+        for transfer in self.transfers:
+            if transfer.sending and transfer.remaining <= 1.0:
+                transfer.sending, transfer.end = False, now + self.latency
+        self.share(now)
+        return True
 
     def next_time(self) -> float:
         times = [t.sent if t.sending else t.end for t in self.transfers]

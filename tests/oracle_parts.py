@@ -40,9 +40,10 @@ class Request:
     running_score: float = 0.0
     held: bool = False  # preempted by a Steering, not to be admitted
     preemptions: int = 0
-    recomputed: int = 0  # tokens whose KV was lost and is computed again
+    recomputed: int = 0  # tokens whose KV was lost
     migrations: int = 0
     swaps: int = 0
+    swap_number: int = 0  # of its last swap, counted over all requests; 0 = its KV is not there
     tokens: list[float] = field(default_factory=list)  # delivery times
 
     @property

@@ -4,6 +4,7 @@ import oracle
 import pytest
 
 SECOND = (1.0, 0.0, 0.0, 0.0)
+TOKEN = 1024.0  # bytes of KV
 
 
 def engine(**limits) -> oracle.Engine:
@@ -13,11 +14,11 @@ def engine(**limits) -> oracle.Engine:
 
 def machines(*roles: str, **limits) -> list[oracle.Machine]:
     """A token of KV takes a second through a port."""
-    return [oracle.Machine(engine(**limits), role, bandwidth=1.0) for role in roles]
+    return [oracle.Machine(engine(**limits), role, TOKEN) for role in roles]
 
 
 def cluster(**links) -> oracle.Cluster:
-    return oracle.Cluster(**{"kv_bytes": 1.0, "num_layers": 4, "latency": 0.0} | links)
+    return oracle.Cluster(**{"kv_bytes": TOKEN, "num_layers": 4, "latency": 0.0} | links)
 
 
 def serve(rows, machines, **options) -> oracle.Simulation:
@@ -47,13 +48,13 @@ def test_a_handed_off_request_waits_for_its_kv_and_the_latency() -> None:
     assert run.requests[0].tokens == [1.0, 5.5, 6.5]
     assert moves(run) == [("handoff", 0, 0, 1, 3, 1.0, 4.5)]
     assert [(row.instance, row.start) for row in run.log] == [(0, 0.0), (1, 4.5), (1, 5.5)]
-    assert (run.handoffs, run.transferred) == (1, 3.0)
+    assert (run.handoffs, run.transferred) == (1, 3 * TOKEN)
 
 
 def test_the_prefill_instance_keeps_the_kv_until_the_transfer_ends() -> None:
     run = serve(
         [(0.0, 7, 2), (2.0, 8, 1)],  # two of the two blocks
-        [oracle.Machine(engine(num_gpu_blocks=3), "prefill", 1.0), *machines("decode")],
+        [oracle.Machine(engine(num_gpu_blocks=3), "prefill", TOKEN), *machines("decode")],
     )
     assert [(row.instance, row.start, row.free_blocks) for row in run.log] == [
         (0, 0.0, 0),
@@ -84,7 +85,7 @@ def test_layer_by_layer_the_kv_of_earlier_chunks_is_there_already() -> None:
     assert short.moves[0].end == 3.0  # two of three tokens are left after a second
     long = serve([(0.0, 16, 2)], machines("prefill", "decode"), cluster=links)
     assert long.moves[0].end == 16.0  # 14 of 16 after two chunks; sent from 2
-    wide = [oracle.Machine(engine(), role, 16.0) for role in ("prefill", "decode")]
+    wide = [oracle.Machine(engine(), role, 16 * TOKEN) for role in ("prefill", "decode")]
     run = serve([(0.0, 8, 2)], wide, cluster=links)
     assert run.moves[0].end == 1.125  # at least the last of four layers: 2 tokens
 
@@ -98,7 +99,7 @@ def test_a_request_whose_answer_is_its_own_instance_decodes_there() -> None:
 def test_a_full_decode_instance_lets_the_next_wait_in_its_queue() -> None:
     run = serve(
         [(0.0, 2, 3), (0.0, 2, 2)],
-        [*machines("prefill"), oracle.Machine(engine(num_gpu_blocks=2), "decode", 1.0)],
+        [*machines("prefill"), oracle.Machine(engine(num_gpu_blocks=2), "decode", TOKEN)],
     )
     # the first has the only block of instance 1 until it is finished at 5
     assert moves(run) == [("handoff", 0, 0, 1, 2, 1.0, 3.0), ("handoff", 1, 0, 1, 2, 5.0, 7.0)]
@@ -111,12 +112,12 @@ def test_a_live_migration_copies_full_blocks_while_the_request_decodes() -> None
         machines("mixed", "mixed"),
         route=lambda *_: 0,
         steer=at({1.0: {"migrate_to": {0: 1}}}),
-        cluster=cluster(last_blocks=2, kv_bytes=0.5, latency=0.25),
+        cluster=cluster(last_blocks=2, kv_bytes=TOKEN / 2, latency=0.25),
     )
     # stage 1: two blocks, from 1 to 5.25, when 12 tokens are there and a 13th is computed: a block
     # is left, so it stops at 6, with 13 tokens, 5 of them to copy until 8.75
     assert run.requests[0].tokens == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 9.75, 10.75, 11.75]
-    assert moves(run) == [("migration", 0, 0, 1, 13, 1.0, 8.75)]
+    assert moves(run) == [("migration", 0, 0, 1, 13, 6.0, 8.75)]  # from its last stage on
 
 
 def test_a_live_migration_may_take_two_stages() -> None:
@@ -130,7 +131,7 @@ def test_a_live_migration_may_take_two_stages() -> None:
     # 8 tokens until 9: 16 are there, 8 of them copied; the second stage lasts until 17, but at 12
     # the request is finished
     assert run.requests[0].tokens[-1] == 12.0
-    assert [tuple(vars(move).values()) for move in run.moves] == [("abort", 0, 0, 1, 16, 1.0, 12.0)]
+    assert moves(run) == [("abort", 0, 0, 1, 19, 12.0, 12.0)]
     assert run.instances[1].free == 10
 
 
@@ -171,8 +172,8 @@ def swapping(**limits) -> list[oracle.Machine]:
     limits = {
         "num_gpu_blocks": 4,
         "preemption_mode": "swap",
-        "swap_bandwidth": 4.0,
-        "swap_space": 8 / 2**30,
+        "swap_bandwidth": 4 * TOKEN,
+        "swap_space": 8 * TOKEN / 2**30,
     } | limits
     return machines("mixed", **limits)
 
@@ -194,7 +195,7 @@ def test_a_swapped_request_goes_on_where_it_was() -> None:
         ("swap_out", 1, 0, oracle.HOST, 4, 1.0, 2.0),
         ("swap_in", 1, oracle.HOST, 0, 4, 6.0, 7.0),
     ]
-    assert (run.requests[1].recomputed, run.requests[1].swaps, run.swapped) == (0, 1, 8.0)
+    assert (run.requests[1].recomputed, run.requests[1].swaps, run.swapped) == (0, 1, 8 * TOKEN)
 
 
 def test_beside_the_computation_a_swap_only_delays_who_needs_its_blocks() -> None:

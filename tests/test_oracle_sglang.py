@@ -7,11 +7,11 @@ from strategies import Case, RandomPolicy, cases, policies
 from test_oracle_core import compare
 
 import sgym
-from sgym.core import batch, sglang
+from sgym.core import batch, sglang, sglang_prefill
 
 
 def test_the_oracle_has_the_same_constants():
-    assert oracle_sglang.CLIP == sglang.MOST_NEW
+    assert oracle_sglang.CLIP == sglang_prefill.MOST_NEW
     assert (oracle_sglang.FIRST, oracle_sglang.LAST) == (sglang.FIRST_RATIO, sglang.LAST_RATIO)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 RECORDED = tuple(
     f"{name}{variant}"
     for name in ("small", "pressure", "longprompt")
-    for variant in ("", ".noreserve", ".longthresh256")
+    for variant in ("", ".noreserve", ".longthresh256", ".prefixcache", ".async")
 )
 LATENCY = {"a": 0.008, "b": 1e-4, "c": 5e-5, "d": 2e-8}  # seconds; of the recorded runs
 
@@ -36,6 +36,8 @@ def recorded_case(name: str, record: dict[str, Any]) -> dict[str, Any]:
             "long_prefill_token_threshold": config.get("long_prefill_token_threshold", 0),
             "scheduler_reserve_full_isl": config.get("reserve_full_isl", True),
             "watermark": 0.0,
+            "enable_prefix_caching": config.get("enable_prefix_caching", False),
+            "async_scheduling": config["async_scheduling"],
             "latency": {key: config["latency"][key] for key in "abcd"},
         },
         "requests": [
@@ -51,7 +53,7 @@ def recorded_answer(record: dict[str, Any]) -> dict[str, Any]:
     return {
         "iterations": [
             {
-                "t": row["t"],
+                "t": row.get("start", row["t"]),
                 "dt": row["dt"],
                 "batch": [[numbers[r], tokens, before] for r, tokens, before, _ in row["batch"]],
                 "victims": [numbers[r] for r in row["preempted"]],
@@ -60,6 +62,7 @@ def recorded_answer(record: dict[str, Any]) -> dict[str, Any]:
                 "free_blocks": row["free_blocks"],
             }
             for row in record["iterations"]
+            if row["batch"]  # async scheduling forms empty ones; none of these preempted anybody
         ],
         "tokens": [row["tokens"] for row in record["requests"]],
         "preemptions": [row["preemptions"] for row in record["requests"]],
@@ -74,6 +77,43 @@ def random_case(seed: int, steered: bool) -> dict[str, Any]:
     if steered:
         case["steer"] = random_use(rng)
     return case
+
+
+def modern_case(seed: int, caches: bool, ahead: bool) -> dict[str, Any]:
+    """A random case with prefix caching, async scheduling or both; every other one is steered."""
+    rng = random.Random(f"modern-{seed}-{caches}-{ahead}")
+    config = random_config(rng)
+    config["enable_prefix_caching"], config["async_scheduling"] = caches, ahead
+    requests = random_requests(rng, config)
+    case = {"seed": seed, "config": config, "requests": requests}
+    if caches:
+        share_prefixes(rng, case)
+    if seed % 2:
+        case["steer"] = random_use(rng)
+    return case
+
+
+def share_prefixes(rng: random.Random, case: dict[str, Any]) -> None:
+    """Let prompts begin alike: each follows a tree of families to a random depth.
+
+    An entry of `hash_ids` names the content of `hash_block` tokens and of all before them.
+    """
+    size, limit = case["config"]["block_size"], case["config"]["max_model_len"]
+    block = rng.choice((1, size // 2, size, size + 4, 2 * size, 5 * size))
+    case["hash_block"] = block
+    families, stray = rng.choice((1, 2, 5)), rng.choice((0.0, 0.02, 0.2))
+    grow = rng.random() < 0.5  # prompts long enough that much is shared
+    ids: dict[tuple[int, ...], int] = {}
+    for row in case["requests"]:
+        if grow and rng.random() < 0.7:
+            row["prompt"] = rng.randint(1, limit - 1)
+        most = row["prompt"] // block + (row["prompt"] % block > 0)
+        depth = rng.choice((most, most, rng.randint(0, most)))
+        path: tuple[int, ...] = (rng.randrange(families),)
+        row["hash_ids"] = []
+        for _ in range(depth):
+            path = (*path, rng.randrange(1, 4) if rng.random() < stray else 0)
+            row["hash_ids"].append(ids.setdefault(path, len(ids)))
 
 
 def random_config(rng: random.Random) -> dict[str, Any]:

@@ -21,6 +21,9 @@ import torch
 from steering import Steering, draw
 from vllm.config import CacheConfig, DeviceConfig, ModelConfig, SchedulerConfig, VllmConfig
 from vllm.sampling_params import SamplingParams
+from vllm.utils.hashing import sha256
+from vllm.v1.core.kv_cache_utils import get_request_block_hasher, init_none_hash
+from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 from vllm.v1.core.sched.scheduler import Scheduler
 from vllm.v1.kv_cache_interface import FullAttentionSpec, KVCacheConfig, KVCacheGroupSpec
 from vllm.v1.outputs import ModelRunnerOutput
@@ -57,7 +60,8 @@ def model_config(max_model_len: int) -> ModelConfig:
 
 
 def build_scheduler(config: dict[str, Any]) -> Scheduler:
-    """The stock synchronous scheduler without prefix caching, under a case's limits."""
+    """The stock scheduler, the async one where a case says so, under the case's limits."""
+    ahead = config.get("async_scheduling", False)
     vllm_config = VllmConfig(
         scheduler_config=SchedulerConfig(
             max_num_seqs=config["max_num_seqs"],
@@ -69,17 +73,20 @@ def build_scheduler(config: dict[str, Any]) -> Scheduler:
             long_prefill_token_threshold=config["long_prefill_token_threshold"],
             scheduler_reserve_full_isl=config["scheduler_reserve_full_isl"],
             watermark=config["watermark"],
-            async_scheduling=False,
+            async_scheduling=ahead,
         ),
         model_config=model_config(config["max_model_len"]),
-        cache_config=CacheConfig(block_size=config["block_size"], enable_prefix_caching=False),
+        cache_config=CacheConfig(
+            block_size=config["block_size"],
+            enable_prefix_caching=config.get("enable_prefix_caching", False),
+        ),
         device_config=DeviceConfig("cpu"),
     )
     vllm_config.cache_config.num_gpu_blocks = config["num_blocks"]
     attention = FullAttentionSpec(
         block_size=config["block_size"], num_kv_heads=1, head_size=16, dtype=torch.float16
     )
-    return Scheduler(
+    return (AsyncScheduler if ahead else Scheduler)(
         vllm_config=vllm_config,
         kv_cache_config=KVCacheConfig(
             num_blocks=config["num_blocks"],
@@ -91,11 +98,15 @@ def build_scheduler(config: dict[str, Any]) -> Scheduler:
     )
 
 
-def build_request(number: int, row: dict[str, Any]) -> Request:
+def build_request(number: int, row: dict[str, Any], case: dict[str, Any]) -> Request:
     """Request `number` of a case. Zero-padded ids: vLLM breaks ties by comparing them as text."""
+    hasher = None
+    if case["config"].get("enable_prefix_caching", False):
+        hasher = get_request_block_hasher(case["config"]["block_size"], sha256)
     return Request(
         request_id=f"{number:06d}",
-        prompt_token_ids=[1] * row["prompt"],
+        prompt_token_ids=prompt_tokens(number, row, case.get("hash_block", 1)),
+        block_hasher=hasher,
         sampling_params=SamplingParams(max_tokens=row["output"], ignore_eos=True),
         pooling_params=None,
         arrival_time=row["arrival"],
@@ -103,12 +114,22 @@ def build_request(number: int, row: dict[str, Any]) -> Request:
     )
 
 
+def prompt_tokens(number: int, row: dict[str, Any], hash_block: int) -> list[int]:
+    """Equal numbers where prompts are equal; what no `hash_ids` describe is the request's own."""
+    shared = [-2 - name for name in row.get("hash_ids", ()) for _ in range(hash_block)]
+    own = [number] * max(row["prompt"] - len(shared), 0)
+    return (shared + own)[: row["prompt"]]
+
+
 class Drive:
     """One run of the scheduler over a case."""
 
     def __init__(self, case: dict[str, Any]) -> None:
         self.case = case
+        init_none_hash(sha256)
         self.scheduler = build_scheduler(case["config"])
+        self.under_way: list[tuple[float, Any, Any]] = []  # end, output, sampled; oldest first
+        self.depth = 2 if case["config"].get("async_scheduling", False) else 1
         self.block_pool = self.scheduler.kv_cache_manager.block_pool
         self.watermark_blocks = self.scheduler.kv_cache_manager.watermark_blocks
         self.pending = list(enumerate(case["requests"]))[::-1]
@@ -141,10 +162,15 @@ class Drive:
             if not self.scheduler.requests:
                 clock = max(clock, self.pending[-1][1]["arrival"])
             while self.pending and self.pending[-1][1]["arrival"] <= clock:
-                self.scheduler.add_request(build_request(*self.pending.pop()))
+                self.scheduler.add_request(build_request(*self.pending.pop(), self.case))
             output = self.schedule()
-            if output.total_num_scheduled_tokens > 0:
-                clock = self.execute(output, clock)
+            executed = output.total_num_scheduled_tokens > 0
+            if executed:
+                self.execute(output, clock)
+                if len(self.under_way) < self.depth:
+                    continue
+            if self.under_way:  # the queue of batches is full, if by an empty one
+                clock = self.finish()
             elif not self.made_room:  # nothing will change before somebody arrives
                 if not self.pending:
                     break
@@ -213,7 +239,10 @@ class Drive:
             held = []  # holds are ignored where nothing else is left
         for request in held:
             scheduler.waiting.remove_request(request)
+        passed_over = scheduler.deferred_waiting & set(held)
+        scheduler.deferred_waiting -= passed_over
         output = scheduler.schedule(throttle_prefills=steering.hold_prefill)
+        scheduler.deferred_waiting |= passed_over
         if held:
             after = list(scheduler.waiting)
             stays = set(after) | set(held)
@@ -227,25 +256,31 @@ class Drive:
         """Whether the steering in force keeps this waiting request from being admitted."""
         return number in self.held or steering.waiting_score.get(number, 0.0) == -math.inf
 
-    def execute(self, output: Any, clock: float) -> float:
-        """Pretend to run the batch, deliver its tokens; returns when it ends."""
+    def execute(self, output: Any, clock: float) -> None:
+        """Pretend to run the batch, behind the one under way if there is one."""
         scheduler, sampled, batch = self.scheduler, [], []
         prefill, decodes, entries = 0, 0, 0
         for key, tokens in output.num_scheduled_tokens.items():
             request = scheduler.requests[key]
             before = request.num_computed_tokens - tokens
-            if request.num_output_tokens > 0 and before == request.num_tokens - 1:
+            samples = not request.is_prefill_chunk
+            promised = request.num_output_placeholders  # this batch's own token included
+            if self.depth == 2:
+                promised -= samples
+            known = request.num_tokens + promised
+            if request.num_output_tokens + promised > 0 and before == known - 1:
                 decodes += 1
             else:
                 prefill += tokens
             entries += request.num_computed_tokens
             batch.append([number_of(request), tokens, before])
-            sampled.append([1] if request.num_computed_tokens >= request.num_tokens else [])
+            sampled.append([number_of(request)] if samples else [])
         line = self.case["config"]["latency"]
         duration = line["a"] + line["b"] * prefill + line["c"] * decodes + line["d"] * entries
+        start = self.under_way[-1][0] if self.under_way else clock
         self.iterations.append(
             {
-                "t": clock,
+                "t": start,
                 "dt": duration,
                 "batch": batch,
                 "victims": self.victims,
@@ -255,11 +290,16 @@ class Drive:
             }
         )
         self.victims = []
-        for (number, _, _), token in zip(batch, sampled, strict=True):
-            if token:
-                self.tokens[number].append(clock + duration)
+        self.under_way.append((start + duration, output, sampled))
+
+    def finish(self) -> float:
+        """End the oldest batch under way and deliver its tokens; returns when that is."""
+        clock, output, sampled = self.under_way.pop(0)
         keys = list(output.num_scheduled_tokens)
-        scheduler.update_from_output(
+        for key, token in zip(keys, sampled, strict=True):
+            if token:
+                self.tokens[int(key)].append(clock)
+        self.scheduler.update_from_output(
             output,
             ModelRunnerOutput(
                 req_ids=keys,
@@ -267,7 +307,7 @@ class Drive:
                 sampled_token_ids=sampled,
             ),
         )
-        return clock + duration
+        return clock
 
 
 def number_of(request: Request) -> int:

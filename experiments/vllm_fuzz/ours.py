@@ -27,7 +27,7 @@ def scenario_of(case: dict[str, Any]) -> dict[str, Any]:
                 "context_token": line["d"],
             }
         },
-        "workload": {"rate": 1.0},
+        "workload": {"rate": 1.0, "hash_block": case.get("hash_block")},
         "episode": {"duration": FOREVER},
     }
 

@@ -18,7 +18,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cases import RECORDED, random_case, read_recorded, recorded_answer, recorded_case
+from cases import (
+    RECORDED,
+    modern_case,
+    random_case,
+    read_recorded,
+    recorded_answer,
+    recorded_case,
+)
 from compare import differences
 from ours import run as run_ours
 from rich.console import Console
@@ -27,7 +34,9 @@ from rich.table import Table
 
 HERE = Path(__file__).parent
 REFERENCE = HERE.parents[1] / "tests" / "data" / "vllm_reference"
-GROUPS = ("recorded", "stock", "steered")
+MODERN = {"prefix": (True, False), "async": (False, True), "both": (True, True)}
+"""Groups of cases with prefix caching, with async scheduling, and with both as vLLM's defaults."""
+GROUPS = ("recorded", "stock", "steered", *MODERN)
 
 
 class RealScheduler:
@@ -108,6 +117,8 @@ def cases_of(group: str, count: int, first: int) -> list[dict[str, Any]]:
     """The cases of a group; recorded runs are always all of them."""
     if group == "recorded":
         return [recorded_case(name, read_recorded(REFERENCE, name)) for name in RECORDED]
+    if group in MODERN:
+        return [modern_case(seed, *MODERN[group]) for seed in range(first, first + count)]
     return [random_case(seed, group == "steered") for seed in range(first, first + count)]
 
 

@@ -58,7 +58,9 @@ def _policies(screen: Console) -> None:
     rows = []
     for name, entry in POLICIES.items():
         engine = ", ".join(f"{key}={value}" for key, value in entry.engine.items())
-        parameters = ", ".join(f"{key}={value:g}" for key, value in entry.parameters.items())
+        parameters = ", ".join(
+            f"{key}={entry.named(key, value)}" for key, value in entry.parameters.items()
+        )
         own = "; ".join(filter(None, (engine, parameters))) or "none"
         rows.append((name, entry.about, entry.source, entry.simplified, own))
     headings = ("name", "what it is", "source", "simplified", "engine settings; parameters")

@@ -161,11 +161,13 @@ def load(state, i, r):
     kv.grow(state, i, r, blocks)
     if request["other"] == HOST:
         instance["num_swapped"] -= 1
+        request["streamed"] = 0.0
         swap.copy_in(state, i, r)
         return True
     request["phase"] = MOVING
     instance["num_loading"] += 1
     network.start(state, r, HANDOFF, request["other"], i, bytes_to_send(state, r))
+    request["streamed"] = 0.0
     return True
 
 
@@ -204,8 +206,9 @@ def admit(state, i, r):
 @inlined
 def schedule(request, instance, tokens):
     """Put this many tokens of a running request into the batch."""
-    known = request["prompt"] + request["generated"]
-    decode = request["generated"] > 0 and known - request["computed"] == 1
+    promised = request["generated"] + request["placeholders"]
+    known = request["prompt"] + promised
+    decode = promised > 0 and known - request["computed"] == 1
     request["scheduled"] = tokens
     request["computed"] += tokens
     instance["kv_tokens"] += request["computed"]
@@ -228,12 +231,13 @@ def schedule(request, instance, tokens):
 def unschedule(request, instance):
     """Take a request out of the batch again; returns its tokens to the budget."""
     tokens = request["scheduled"]
-    known = request["prompt"] + request["generated"]
+    promised = request["generated"] + request["placeholders"]
+    known = request["prompt"] + promised
     computed = request["computed"]
     instance["kv_tokens"] -= computed
     if computed == known:
         instance["num_sampled"] -= 1
-    if request["generated"] > 0 and known - computed + tokens == 1:
+    if promised > 0 and known - computed + tokens == 1:
         instance["decode_seqs"] -= 1
         instance["decode_kv"] -= computed
     else:
@@ -272,6 +276,8 @@ def preempt(state, i, r):
     else:
         drop(state, i, r)
     request["prefilling"] = 0
+    request["placeholders"] = 0
+    request["stale"] = request["in_flight"]
     request["stays"] = 0
     request["preemptions"] += 1
     instance["preemptions"] += 1
@@ -289,6 +295,7 @@ def drop(state, i, r):
     log.move(state, PREEMPTION, r, i, i, request["computed"], now, now)
     kv.release(state, i, r)
     request["recomputed"] += request["computed"]
+    request["lost"] = request["computed"]
     request["computed"] = 0
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from sgym.core.layout import (
+    AHEAD,
     ARRIVAL,
     BATCHED,
     BLOCK,
@@ -81,6 +82,7 @@ def fresh_state(
     row["instance"] = row["request"] = NONE
     row["next_transfer"] = NEVER
     row["free_table"] = NONE
+    blocks, buckets, tables = _prefix_cache(engines)
     return State(
         requests=requests,
         engines=engines,
@@ -92,14 +94,38 @@ def fresh_state(
         latency=latency,
         transfers=np.zeros(room, TRANSFER),
         hashes=np.zeros(0, np.int64) if hashes is None else hashes,
-        blocks=np.zeros((len(engines), 0), BLOCK),
-        buckets=np.zeros((len(engines), 0), np.int32),
-        tables=np.zeros(0, TABLE),
+        blocks=blocks,
+        buckets=buckets,
+        tables=tables,
+        ahead=np.zeros((len(engines), 2, _most_members(engines)), AHEAD),
         tokens=_log("tokens", TOKEN, log, engines),
         iterations=_log("iterations", ITERATION, log, engines),
         batches=_log("batches", BATCHED, log, engines),
         moves=_log("moves", MOVE, log, engines),
     )
+
+
+def _most_members(engines: np.ndarray) -> int:
+    if not engines["async_scheduling"].any():
+        return 0
+    return int(engines["max_num_seqs"].max()) + 1
+
+
+def _prefix_cache(engines: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """BLOCK, hash table and TABLE in which all blocks are free; empty if no engine caches."""
+    count = len(engines)
+    if not engines["prefix_caching"].any():
+        return np.zeros((count, 0), BLOCK), np.zeros((count, 0), np.int32), np.zeros(0, TABLE)
+    end = int(engines["num_blocks"].max())
+    blocks = np.zeros((count, end + 1), BLOCK)
+    blocks["key"] = NONE
+    blocks["chained"] = NONE
+    for row, engine in zip(blocks, engines, strict=True):
+        ring = np.append(np.arange(engine["num_blocks"], dtype=np.int32), end)
+        row["next_free"][ring] = np.roll(ring, -1)
+        row["previous_free"][ring] = np.roll(ring, 1)
+    buckets = np.full((count, 1 << end.bit_length()), NONE, np.int32)
+    return blocks, buckets, np.zeros(2 * blocks.size, TABLE)
 
 
 def neutral(instances: np.ndarray, engines: np.ndarray) -> None:

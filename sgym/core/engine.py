@@ -1,15 +1,25 @@
 """The event loop: `advance` runs until somebody must decide, `route` and others carry it out."""
 
 from sgym._jit import inlined, kernel
-from sgym.core import batch, events, handoff, heap, kv, metric, migration, network
+from sgym.core import (
+    ahead,
+    batch,
+    events,
+    handoff,
+    heap,
+    metric,
+    migration,
+    network,
+    prefix,
+    swap,
+)
 from sgym.core.handoff import hand_off, set_role
 from sgym.core.iteration import complete, iterate
+from sgym.core.landing import land
 from sgym.core.layout import (
     DONE,
     FULL,
     HANDOFF,
-    HOST,
-    MOVING,
     NEVER,
     NONE,
     REFUSED,
@@ -28,7 +38,8 @@ def advance(state):
     """Run until a decision is due, and say which: DONE, ROUTE, HANDOFF, SCHEDULE or FULL.
 
     Everything that happens at one time is applied before an instance is asked: arrivals, iterations
-    that end (lowest instance first), KV that arrives, then hand-offs (lowest request first).
+    that end (lowest instance first), KV that arrives, then hand-offs (lowest request first), and
+    roles that change.
     """
     cluster = state.cluster[0]
     while True:
@@ -46,7 +57,7 @@ def advance(state):
             return stop(cluster, DONE)
         if min(arrival, event) == NEVER:  # what is left waits for a Steering that never comes
             return stop(cluster, DONE)
-        if cluster["num_unfinished"] == 0:
+        if cluster["num_unfinished"] == 0 and event > cluster["clock"]:
             return stop(cluster, DONE)
         if arrival <= event:
             cluster["clock"] = arrival
@@ -58,22 +69,37 @@ def advance(state):
             network.send(state)
             continue
         kind, i = state.events[0]["kind"], state.events[0]["index"]
+        if kind == events.INSTANCE_ASKS and state.tables.size > 0 and not prefix.has_room(state, i):
+            return stop(cluster, FULL)
         cluster["num_events"] = heap.pop(state.events, cluster["num_events"])
         if kind == events.ITERATION_ENDS:
-            complete(state, state.instances[i], cluster, i)
+            if state.engines[i]["async_scheduling"]:
+                land(state, i)
+            else:
+                complete(state, state.instances[i], cluster, i)
             events.ask(state, i)
             continue
         if kind == events.TRANSFER_ENDS:
             arrive_kv(state, i)
+            continue
+        if kind == events.SWAP_ENDS:
+            swap.arrive(state, i)
             continue
         if kind == events.HANDOFF_DUE:
             cluster["request"] = i
             cluster["instance"] = state.requests[i]["instance"]
             return stop(cluster, HANDOFF)
         instance = state.instances[i]
+        if kind == events.ROLE_DUE:
+            if instance["next_role"] != NONE and events.is_empty(instance):
+                events.change_role(state, i, instance["next_role"])
+            continue
         instance["asked"] = 0
+        events.check_role(state, i)
         if instance["num_running"] > 0 or instance["num_waiting"] > 0:
             cluster["instance"] = i
+            if state.engines[i]["async_scheduling"]:
+                ahead.clear_scheduled(state, i)
             return stop(cluster, SCHEDULE)
 
 
@@ -135,19 +161,10 @@ def route(state, i):
 
 @kernel
 def arrive_kv(state, r):
-    """A transfer or a swap-in of request r is done, unless it was given up before."""
-    request = state.requests[r]
-    if request["transfer"] == NONE:
-        if request["phase"] == MOVING and request["other"] == HOST:
-            i = request["instance"]
-            kv.count_up(state, i)
-            kv.release_other(state, r)
-            handoff.take_seat(state, i, r)
-            events.ask(state, i)
-        return
+    """A transfer of request r is done, unless it was given up before."""
     if not network.has_arrived(state, r):
         return
-    kind = state.transfers[request["transfer"]]["kind"]
+    kind = state.transfers[state.requests[r]["transfer"]]["kind"]
     if kind == STAGE:
         migration.stage_arrived(state, r)
     elif kind == LAST_STAGE:

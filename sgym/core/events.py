@@ -7,7 +7,7 @@ from sgym.core.layout import NONE, Move
 ROLE = int(Move.ROLE)
 
 # Kinds of events, in the order in which those of one instant happen. Arrivals come before all.
-ITERATION_ENDS, TRANSFER_ENDS, HANDOFF_DUE, INSTANCE_ASKS = range(4)
+ITERATION_ENDS, TRANSFER_ENDS, SWAP_ENDS, HANDOFF_DUE, ROLE_DUE, INSTANCE_ASKS = range(6)
 
 
 @inlined
@@ -21,13 +21,21 @@ def push(state, time, kind, index):
 def ask(state, i):
     """Have an idle instance with work asked for its next batch once this moment's events are in."""
     instance = state.instances[i]
-    if instance["busy"] or instance["asked"]:
+    if instance["asked"]:
         return
-    if instance["next_role"] != NONE and is_empty(instance):
-        change_role(state, i, instance["next_role"])
+    if instance["busy"] + instance["stalled"] > state.engines[i]["async_scheduling"]:
+        return
+    check_role(state, i)
     if instance["num_running"] > 0 or instance["num_waiting"] > 0:
         instance["asked"] = 1
         push(state, state.cluster[0]["clock"], INSTANCE_ASKS, i)
+
+
+@inlined
+def check_role(state, i):
+    """Have an instance that has drained change its role once hand-offs of this moment are in."""
+    if state.instances[i]["next_role"] != NONE and is_empty(state.instances[i]):
+        push(state, state.cluster[0]["clock"], ROLE_DUE, i)
 
 
 @inlined

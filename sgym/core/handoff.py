@@ -10,6 +10,8 @@ HANDOFF = int(Move.HANDOFF)
 @inlined
 def leaves(instance, request):
     """Whether a request that just got a token is to be handed off."""
+    if request["other"] != NONE:
+        return False  # it is being migrated
     return instance["role"] == PREFILL and request["stays"] == 0
 
 
@@ -87,11 +89,11 @@ def set_role(state, i, role, drain):
     """Give instance `i` another role, at once or, if `drain`, when its present work is done.
 
     While it drains, routers and hand-off rules pass it by. What decodes on an instance that becomes
-    a prefill instance at once stays there to its end.
+    a prefill instance at once stays there to its end. With async scheduling the role stays mixed.
     """
     instance = state.instances[i]
     instance["next_role"] = NONE
-    if role == instance["role"]:
+    if role == instance["role"] or state.engines[i]["async_scheduling"]:
         return
     if drain and not events.is_empty(instance):
         instance["next_role"] = role
@@ -137,6 +139,7 @@ def drop_kv(state, r):
         state.instances[request["instance"]]["num_swapped"] -= 1
     kv.release_other(state, r)
     request["recomputed"] += request["computed"]
+    request["lost"] = request["computed"]
     request["computed"] = 0
     if other >= 0:
         events.ask(state, other)

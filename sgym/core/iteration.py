@@ -4,6 +4,7 @@ import math
 
 from sgym._jit import inlined
 from sgym.core import (
+    ahead,
     batch,
     events,
     handoff,
@@ -40,8 +41,9 @@ def iterate(state):
     steer.sort_running(state.requests, instance, running)
     form(state, i)
     if instance["prefill_tokens"] + instance["decode_seqs"] == 0:
-        if instance["num_preempted"] > 0 or instance["next_role"] != NONE:
-            events.ask(state, i)  # room was made that nobody could use in that pass
+        instance["stalled"] = instance["busy"]
+        if instance["num_preempted"] > 0 or events.is_empty(instance):
+            events.ask(state, i)  # room was made that nobody could use; or it may change its role
         elif instance["num_running"] + instance["num_loading"] == 0:
             handoff.resolve_stall(state, i)
         return
@@ -52,18 +54,28 @@ def iterate(state):
     duration = iteration_time(state.latency[engine["latency"]], instance, attention, cluster)
     if engine["swap"]:
         duration += swap.wait(state, i)
-    instance["start"] = cluster["clock"]
-    instance["duration"] = duration
-    instance["busy"] = 1
-    metric.track_running(state.requests, cluster, state.dry, running, instance)
-    events.push(state, cluster["clock"] + duration, events.ITERATION_ENDS, i)
+    start = cluster["clock"]
+    if instance["busy"]:  # async scheduling: it starts when the one under way ends
+        start = instance["start"] + instance["duration"]
+        instance["next_duration"] = duration
+    else:
+        instance["start"] = start
+        instance["duration"] = duration
+        metric.track_running(state.requests, cluster, state.dry, running, instance)
+    events.push(state, start + duration, events.ITERATION_ENDS, i)
     if state.iterations.size > 0:
-        log.iteration(state, i)
+        log.iteration(state, i, start, duration)
     if state.batches.size > 0:
         log.batch(state, i)
+    if engine["async_scheduling"]:
+        ahead.launch(state, i)
+    else:
+        instance["busy"] = 1
     instance["iterations"] += 1
     instance["batched_tokens"] += instance["prefill_tokens"] + instance["decode_seqs"]
     cluster["iterations"] += 1
+    if engine["async_scheduling"]:
+        events.ask(state, i)
 
 
 @inlined
@@ -118,6 +130,9 @@ def complete(state, instance, cluster, i):
         r = running[k]
         request = requests[r]
         if request["scheduled"] > 0:
+            prefill = request["generated"] == 0 or request["scheduled"] > 1
+            if request["prefilling"] or prefill:
+                request["streamed"] += instance["duration"]
             request["scheduled"] = 0
             if request["prefilling"] == 0:
                 deliver(requests, cluster, state.tokens, r, now)
@@ -125,11 +140,8 @@ def complete(state, instance, cluster, i):
                     finish(state, i, r)
                     continue
                 if handoff.leaves(instance, request):
-                    request["streamed"] += instance["duration"]
                     handoff.leave(state, i, r)
                     continue
-            else:
-                request["streamed"] += instance["duration"]
         if migration.wants_to_stop(request) and migration.stop(state, r):
             continue
         if request["tracked"] == 0:

@@ -1,30 +1,71 @@
-"""KV blocks: who holds how many, here and in another place."""
+"""KV blocks: who holds how many, here and in another place.
+
+All blocks are taken and freed here. Where the engine has prefix caching, `sgym.core.prefix` keeps
+which ones they are.
+"""
 
 from sgym._jit import inlined, kernel
+from sgym.core import prefix
 from sgym.core.layout import HOST, NONE
 
 
 @inlined
 def grow(state, i, r, blocks):
     """Give a request more KV blocks of instance `i`, its own."""
-    state.requests[r]["blocks"] += blocks
+    request = state.requests[r]
+    request["blocks"] += blocks
     state.instances[i]["free_blocks"] -= blocks
+    if state.engines[i]["prefix_caching"]:
+        request["table"] = prefix.take(state, i, request["table"], blocks)
+
+
+@kernel
+def reuse(state, i, r, found):
+    """Give a request that holds nothing the first `found` blocks that the prefix cache has of it.
+
+    Their tokens count as computed.
+    """
+    request, instance = state.requests[r], state.instances[i]
+    known, tokens = request["prompt"] + request["generated"], found * state.engines[i]["block_size"]
+    instance["free_blocks"] -= prefix.use_found(state, i, r, found)
+    request["blocks"] = found
+    request["computed"] = tokens
+    request["cached"] += tokens
+    request["recomputed"] -= min(request["lost"], tokens)
+    request["lost"] = 0
+    instance["looked_up"] += known
+    instance["found"] += tokens
 
 
 @inlined
 def release(state, i, r):
     """Free all KV blocks that a request holds on instance `i`, its own."""
     request = state.requests[r]
-    state.instances[i]["free_blocks"] += request["blocks"]
+    freed = request["blocks"]
+    if state.engines[i]["prefix_caching"]:
+        freed = prefix.give_back(state, i, request["table"])
+        request["table"] = NONE
+        request["registered"] = 0
+    state.instances[i]["free_blocks"] += freed
     request["blocks"] = 0
+
+
+@kernel
+def register(state, i, r):
+    """Let others find the KV that a request has on its instance `i`, where it came from afar."""
+    if state.engines[i]["prefix_caching"]:
+        prefix.register(state, i, r, int(state.requests[r]["computed"]))
 
 
 @kernel
 def grow_other(state, j, r, blocks):
     """Give a request KV blocks of instance `j`, where it is being copied to."""
-    state.requests[r]["other"] = j
-    state.requests[r]["other_blocks"] += blocks
+    request = state.requests[r]
+    request["other"] = j
+    request["other_blocks"] += blocks
     state.instances[j]["free_blocks"] -= blocks
+    if state.engines[j]["prefix_caching"]:
+        request["other_table"] = prefix.take(state, j, request["other_table"], blocks)
 
 
 @kernel
@@ -35,7 +76,11 @@ def release_other(state, r):
         state.instances[request["instance"]]["free_host_blocks"] += request["other_blocks"]
     elif request["other"] != NONE:
         count_up(state, request["other"])
-        state.instances[request["other"]]["free_blocks"] += request["other_blocks"]
+        freed = request["other_blocks"]
+        if state.engines[request["other"]]["prefix_caching"]:
+            freed = prefix.give_back(state, request["other"], request["other_table"])
+            request["other_table"] = NONE
+        state.instances[request["other"]]["free_blocks"] += freed
     request["other"] = NONE
     request["other_blocks"] = 0
 
@@ -46,7 +91,10 @@ def leave_behind(state, r):
     request = state.requests[r]
     request["other"] = request["instance"]
     request["other_blocks"] = request["blocks"]
+    request["other_table"] = request["table"]
     request["blocks"] = 0
+    request["table"] = NONE
+    request["registered"] = 0
 
 
 @kernel
@@ -58,8 +106,10 @@ def adopt(state, r):
     release(state, request["instance"], r)
     request["instance"] = request["other"]
     request["blocks"] = request["other_blocks"]
+    request["table"] = request["other_table"]
     request["other"] = NONE
     request["other_blocks"] = 0
+    request["other_table"] = NONE
 
 
 @inlined

@@ -140,7 +140,8 @@ REQUEST = np.dtype(
         ("output", np.int32),  # tokens
         ("generated", np.int32),  # tokens delivered so far
         ("computed", np.int32),  # tokens whose KV is in memory
-        ("scheduled", np.int32),  # tokens in the iteration under way
+        ("scheduled", np.int32),  # tokens in the iteration under way (async: in the newest one)
+        ("placeholders", np.int32),  # async scheduling: tokens under way, not known yet
         ("blocks", np.int32),  # KV blocks held on its instance
         ("other", np.int32),  # WAITING: where its KV lies; RUNNING: where it is copied to; or HOST
         ("stays", np.int32),  # 1: was prefilled on a prefill instance and decodes there too
@@ -182,8 +183,13 @@ REQUEST = np.dtype(
         ("user_class", np.int32),
         ("preemptions", np.int32),
         ("recomputed", np.int32),  # tokens whose KV was computed more than once
+        ("lost", np.int32),  # of these, tokens that the prefix cache may still have
         ("migrations", np.int32),
         ("swaps", np.int32),  # how often it was swapped out
+        # --- async scheduling ---
+        ("in_flight", np.int32),  # tokens in the iterations under way
+        ("stale", np.int32),  # of these, tokens scheduled before it was preempted
+        ("deferred", np.int32),  # 1: was passed over in the queue because of them
         # --- prefix caching ---
         ("first_hash", np.int64),  # index into `hashes`
         ("num_hashes", np.int32),
@@ -233,11 +239,13 @@ INSTANCE = np.dtype(
         # --- state ---
         ("role", np.int32),  # Role
         ("next_role", np.int32),  # Role once its present work is done, NONE = no change
-        ("busy", np.int32),  # 1 while an iteration is under way
+        ("busy", np.int32),  # iterations under way: 0 or 1, with async scheduling up to 2
+        ("stalled", np.int32),  # 1: the batch behind the one under way was empty
         ("asked", np.int32),  # 1 while a SCHEDULE event is in the queue
         ("num_running", np.int32),
         ("num_waiting", np.int32),  # held ones included
         ("num_held", np.int32),  # of these, held by a policy
+        ("num_deferred", np.int32),  # of these, passed over, see REQUEST
         ("ignores_holds", np.int32),  # 1: in this pass, as nothing runs and nothing else waits
         ("steerings", np.int32),  # number of the Steering in force
         ("num_scored", np.int32),  # waiting requests that are held or have a score other than 0
@@ -265,6 +273,7 @@ INSTANCE = np.dtype(
         # --- iteration under way ---
         ("start", np.float64),  # seconds
         ("duration", np.float64),  # seconds
+        ("next_duration", np.float64),  # seconds; async scheduling: of the one behind it
         ("prefill_tokens", np.int32),
         ("decode_seqs", np.int32),
         ("num_prefills", np.int32),  # prefill chunks
@@ -361,6 +370,7 @@ CLUSTER = np.dtype(
         ("num_moves_logged", np.int64),
         ("num_tables", np.int32),  # entries of `tables` ever used
         ("free_table", np.int32),  # first of those free again
+        ("num_free_tables", np.int32),  # how many are free again
         (
             "last_gap",
             np.float64,
@@ -402,6 +412,9 @@ BLOCK = np.dtype(
 
 # A request's list of blocks, from the last one to the first.
 TABLE = np.dtype([("block", np.int32), ("before", np.int32)])
+
+# A request in an iteration under way (async scheduling); one with request = NONE ends the list.
+AHEAD = np.dtype([("request", np.int32), ("tokens", np.int32), ("samples", np.int32)])
 
 # An entry of a binary heap, ordered by (time, kind, index).
 EVENT = np.dtype([("time", np.float64), ("kind", np.int32), ("index", np.int32)])
@@ -499,9 +512,10 @@ class State(NamedTuple):
     latency: np.ndarray  # LATENCY (number of profiles,)
     transfers: np.ndarray  # TRANSFER pool
     hashes: np.ndarray  # int64: what prompts share, see core.prefix
-    blocks: np.ndarray  # BLOCK (num_instances, most num_blocks); empty = no prefix caching
+    blocks: np.ndarray  # BLOCK (num_instances, most num_blocks + 1); empty = no prefix caching
     buckets: np.ndarray  # int32 (num_instances, a power of 2): first block of each bucket
     tables: np.ndarray  # TABLE pool
+    ahead: np.ndarray  # AHEAD (num_instances, 2, most max_num_seqs + 1); or nothing, without async
     tokens: np.ndarray  # TOKEN log; empty = not logged
     iterations: np.ndarray  # ITERATION log; empty = not logged
     batches: np.ndarray  # BATCHED log; empty = not logged

@@ -57,8 +57,8 @@ def batch(state, i):
 
 
 @kernel
-def iteration(state, i):
-    """An iteration of instance `i` starts."""
+def iteration(state, i, start, duration):
+    """An iteration of instance `i` was formed."""
     if state.iterations.size == 0:
         return
     cluster, instance = state.cluster[0], state.instances[i]
@@ -70,6 +70,6 @@ def iteration(state, i):
     entry["num_waiting"] = instance["num_waiting"]
     entry["free_blocks"] = instance["free_blocks"]
     entry["kv_tokens"] = instance["kv_tokens"]
-    entry["start"] = instance["start"]
-    entry["duration"] = instance["duration"]
+    entry["start"] = start
+    entry["duration"] = duration
     cluster["num_iterations_logged"] += 1

@@ -31,6 +31,8 @@ def can_migrate(state, r, j):
     i = request["instance"]
     if j < 0 or j >= cluster["num_instances"] or j == i:
         return False
+    if state.engines[i]["async_scheduling"] or state.engines[j]["async_scheduling"]:
+        return False
     source, target = state.instances[i], state.instances[j]
     if batch.never_fits(state.engines[j], request):
         return False
@@ -87,6 +89,7 @@ def restart(state, r, j):
     take_out(state, i, r)
     kv.release(state, i, r)
     request["recomputed"] += computed
+    request["lost"] = computed
     request["computed"] = 0
     request["stays"] = 0
     request["waiting_score"] = 0.0
@@ -164,6 +167,7 @@ def pause(state, r):
     i = state.requests[r]["instance"]
     if stop(state, r):
         take_out(state, i, r)
+        events.check_role(state, i)
 
 
 @inlined

@@ -2,7 +2,7 @@
 
 from sgym._jit import kernel
 from sgym.core import batch, kv
-from sgym.core.layout import NONE
+from sgym.core.layout import MOVING, NONE
 
 
 @kernel
@@ -19,7 +19,7 @@ def form(state, i):
         budget -= 1
     if batch.holds_prefill(requests, instance, running):
         return
-    while batch.has_seat(instance):
+    while batch.has_seat(instance) and not (limited and budget <= 0):
         r = batch.head(requests, instance)
         if r == NONE:
             break
@@ -27,6 +27,9 @@ def form(state, i):
         if request["other"] != NONE:
             if not batch.load(state, i, r):
                 break
+            if request["phase"] != MOVING:
+                batch.schedule(request, instance, 1)
+                budget -= 1
             continue
         known = request["prompt"] + request["generated"]
         blocks = batch.orca_blocks(engine, request)

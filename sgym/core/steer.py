@@ -1,7 +1,7 @@
 """Acting on a Steering: reject, preempt, sort. Its caps stay in INSTANCE until the next one."""
 
 from sgym._jit import inlined, kernel
-from sgym.core import batch, handoff, log, migration, queue
+from sgym.core import ahead, batch, handoff, log, migration, queue
 from sgym.core.layout import HOST, NONE, REJECTED, RUNNING, WAITING, Move
 
 REJECTION = int(Move.REJECTION)
@@ -49,6 +49,7 @@ def steer(state, i, steered):
 def reject(state, i, r):
     """Refuse a waiting request; it stays in the denominator and its reader keeps waiting."""
     batch.dequeue(state.requests, state.instances[i], r)
+    ahead.end_deferral(state.instances[i], state.requests[r])
     handoff.drop_kv(state, r)
     state.requests[r]["phase"] = REJECTED
     state.cluster[0]["num_unfinished"] -= 1

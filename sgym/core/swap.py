@@ -54,10 +54,20 @@ def copy_in(state, i, r):
     instance["num_loading"] += 1
     if state.engines[i]["swap_overlap"]:
         request["phase"] = MOVING
-        events.push(state, ends, events.TRANSFER_ENDS, r)
+        events.push(state, ends, events.SWAP_ENDS, r)
         return
     kv.release_other(state, r)
     join(state, i, r)
+
+
+@kernel
+def arrive(state, r):
+    """The KV of a request that was swapped in beside the computation is here."""
+    i = state.requests[r]["instance"]
+    kv.count_up(state, i)
+    kv.release_other(state, r)
+    join(state, i, r)
+    events.ask(state, i)
 
 
 @kernel
@@ -80,9 +90,11 @@ def join(state, i, r):
     request["phase"] = RUNNING
     if request["steering"] != instance["steerings"]:
         request["running_score"] = 0.0  # an earlier Steering's
+        request["waiting_score"] = 0.0
     if request["running_score"] != 0.0:
         instance["running_scored"] = 1
     left = request["prompt"] + request["generated"] - request["computed"]
     request["prefilling"] = 0 if request["generated"] > 0 and left == 1 else 1
+    kv.register(state, i, r)
     state.running[i, instance["num_running"]] = r
     instance["num_running"] += 1

@@ -1,8 +1,10 @@
-"""The batch former of vLLM's V0 engine, as of 0.6.6 (`vllm/core/scheduler.py`), recompute mode.
+"""The batch former of vLLM's V0 engine, as of 0.6.6 (`vllm/core/scheduler.py`).
 
 Prefill-only or decode-only iterations; with chunked prefill, both in one. A whole prompt's blocks
 are allocated at admission, and a decode asks for a free block even if its last one has room.
 """
+
+import math
 
 from sgym._jit import kernel
 from sgym.core import batch, kv, queue
@@ -25,27 +27,12 @@ def form_whole(state, i):
     engine, instance = state.engines[i], state.instances[i]
     budget = min(instance["token_budget"], engine["max_num_batched_tokens"])
     holds = batch.holds_prefill(state.requests, instance, state.running[i])
-    if not holds and not swapped_waits(state, i):
+    if not holds and next_swapped(state.requests, instance) == NONE:
         admit_whole(state, i, budget)
     if instance["num_prefills"] == 0:
         budget = decode(state, i, budget)
         if instance["num_preempted"] == 0:
-            swap_in(state, i, budget)
-
-
-@kernel
-def swapped_waits(state, i):
-    """Whether a request whose KV is on the host may be admitted: it comes before prompts."""
-    instance = state.instances[i]
-    if instance["num_swapped"] == 0:
-        return False
-    r = batch.head(state.requests, instance)
-    while r != NONE:
-        request = state.requests[r]
-        if request["other"] == HOST and (instance["ignores_holds"] or not batch.is_held(request)):
-            return True
-        r = queue.following(state.requests, r)
-    return False
+            swap_in(state, i, (budget, 0))
 
 
 @kernel
@@ -92,16 +79,45 @@ def decode(state, i, budget):
 
 
 @kernel
-def swap_in(state, i, budget):
-    """Bring swapped requests back while they fit; each decodes in this batch."""
+def next_swapped(requests, instance):
+    """The first swapped request that no policy holds, or NONE: V0 has a queue for them alone.
+
+    While there is one no prompt is admitted, so a prompt with a better score must not be in its
+    way. One that this pass swapped out counts, though this pass may not bring it back.
+    """
+    if instance["num_swapped"] == 0:
+        return NONE
+    r = queue.first(requests, instance)
+    while r != NONE:
+        request = requests[r]
+        held = request["held"] == 1 or request["waiting_score"] == -math.inf
+        if request["other"] == HOST and (instance["ignores_holds"] or not held):
+            return r
+        r = queue.following(requests, r)
+    return NONE
+
+
+@kernel
+def swap_in(state, i, rules):
+    """Bring swapped requests back while they fit; they go on in this batch.
+
+    Returns the token budget that is left. `rules` = (budget, cap).
+    """
     instance = state.instances[i]
-    while budget > 0 and batch.has_seat(instance) and instance["num_swapped"] > 0:
-        r = batch.head(state.requests, instance)
-        if r == NONE or state.requests[r]["other"] != HOST or not batch.load(state, i, r):
+    budget, cap = rules
+    while budget > 0 and batch.has_seat(instance):
+        r = next_swapped(state.requests, instance)
+        if r == NONE or not batch.load(state, i, r):
             break
-        if state.requests[r]["phase"] != MOVING:
-            batch.schedule(state.requests[r], instance, 1)
-            budget -= 1
+        request = state.requests[r]
+        if request["phase"] != MOVING:
+            left = request["prompt"] + request["generated"] - request["computed"]
+            tokens = min(left, budget)
+            if cap > 0:
+                tokens = min(tokens, cap)
+            batch.schedule(request, instance, tokens)
+            budget -= tokens
+    return budget
 
 
 @kernel
@@ -161,8 +177,13 @@ def form_chunked(state, i):
         k += 1
     for place in range(instance["num_running"] - k):
         move_forward(running, k + place, place)
-    if not defer:
+    if defer:
+        return
+    if instance["num_preempted"] == 0:
+        budget = swap_in(state, i, (budget, cap))
+    if next_swapped(requests, instance) == NONE:
         admit_chunks(state, i, (budget, cap))
+    instance["prefill_backlog"] = 1 if batch.num_eligible(instance) > 0 else 0
 
 
 @kernel
@@ -203,6 +224,8 @@ def admit_chunks(state, i, rules):
             if request["phase"] == MOVING:
                 continue
             tokens = min(known - request["computed"], budget)
+            if cap > 0:
+                tokens = min(tokens, cap)
             batch.schedule(request, instance, tokens)
             budget -= tokens
             continue

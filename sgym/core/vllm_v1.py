@@ -1,7 +1,7 @@
 """The batch former of vLLM's V1 engine as of 0.33.0 (`vllm/v1/core/sched/scheduler.py`)."""
 
 from sgym._jit import inlined, kernel
-from sgym.core import batch, kv
+from sgym.core import ahead, batch, kv, prefix
 from sgym.core.layout import MOVING, NONE
 
 
@@ -18,7 +18,7 @@ def form(state, i):
     if instance["num_preempted"] == 0:
         admit_waiting(state, i, (budget, threshold, defer))
         if not defer:
-            backlog = batch.num_eligible(instance) > 0
+            backlog = batch.num_eligible(instance) > ahead.num_passed_over(state, i)
             instance["prefill_backlog"] = 1 if backlog else 0
 
 
@@ -31,7 +31,8 @@ def continue_running(state, i, rules):
     requests, engine, instance = state.requests, state.engines[i], state.instances[i]
     running = state.running[i]
     budget, threshold, defer = rules
-    size = engine["block_size"]
+    size, caches = engine["block_size"], engine["prefix_caching"]
+    is_async = engine["async_scheduling"]
     k = 0
     while k < instance["num_running"] and budget > 0:
         r = running[k]
@@ -39,7 +40,13 @@ def continue_running(state, i, rules):
         if defer and request["prefilling"]:
             k += 1
             continue
-        tokens = request["prompt"] + request["generated"] - request["computed"]
+        known = request["prompt"] + request["generated"]
+        tokens = known - request["computed"]
+        if is_async:
+            if ahead.is_complete(request):
+                k += 1
+                continue
+            tokens += request["placeholders"]
         if tokens > 1:
             if 0 < threshold < tokens:
                 tokens = threshold
@@ -63,6 +70,8 @@ def continue_running(state, i, rules):
                 break
             kv.grow(state, i, r, missing)
         batch.schedule(request, instance, tokens)
+        if caches:
+            prefix.register(state, i, r, min(int(after), int(known)))
         budget -= tokens
         k += 1
     return budget
@@ -88,14 +97,20 @@ def admit_waiting(state, i, rules):
     """Admit from the head of the queue; stop at the first request that does not fit."""
     requests, engine, instance = state.requests, state.engines[i], state.instances[i]
     budget, threshold, defer = rules
-    size = engine["block_size"]
+    size, caches = engine["block_size"], engine["prefix_caching"]
     while budget > 0 and batch.has_seat(instance):
         r = batch.head(requests, instance)
+        if instance["busy"]:
+            r = ahead.pass_over_stale(state, i, r)
         if r == NONE:
             break
         request = requests[r]
         known = request["prompt"] + request["generated"]
-        if defer and known > 1:
+        found, idle = 0, 0
+        if caches and request["other"] == NONE:
+            found, idle = prefix.find(state, i, r)
+        before = request["computed"] + found * size
+        if defer and before < known - 1:
             break
         if request["other"] != NONE:
             if not batch.load(state, i, r):
@@ -103,19 +118,27 @@ def admit_waiting(state, i, rules):
             if request["phase"] == MOVING:
                 continue
             tokens = min(known - request["computed"], budget)
+            if threshold > 0:
+                tokens = min(tokens, threshold)
             batch.schedule(request, instance, tokens)
             budget -= tokens
             continue
-        tokens = known
+        tokens = known - before
         if 0 < threshold < tokens:
             tokens = threshold
         if tokens > budget and not engine["chunked_prefill"]:
             break
         tokens = min(tokens, budget)
-        checked = known if engine["reserve_full_isl"] else tokens
-        if not batch.can_hold(engine, instance, batch.blocks_for(checked, size)):
+        after = before + tokens
+        checked = known if engine["reserve_full_isl"] else after
+        if not batch.can_hold(engine, instance, batch.blocks_for(checked, size) - found + idle):
             break
         batch.admit(state, i, r)
-        kv.grow(state, i, r, batch.blocks_for(tokens, size))
+        ahead.end_deferral(instance, request)
+        if caches:
+            kv.reuse(state, i, r, found)
+        kv.grow(state, i, r, batch.blocks_for(after, size) - found)
         batch.schedule(request, instance, tokens)
+        if caches:
+            prefix.register(state, i, r, int(after))
         budget -= tokens

@@ -203,7 +203,9 @@ def _engine_sums(state: layout.State, at: float) -> Columns:
     """Sums over the engines up to `at`, with the part that they have not written down yet."""
     instances = state.instances
     since = np.maximum(at - instances["sums_since"], 0.0)
-    under_way = instances["busy"] * np.clip(at - instances["start"], 0.0, instances["duration"])
+    under_way = (instances["busy"] > 0) * np.clip(
+        at - instances["start"], 0.0, instances["duration"]
+    )
     used = state.engines["num_blocks"] - instances["free_blocks"]
     cluster = state.cluster[0]
     of_cluster = ("handoffs", "migrations", "aborted", "transferred", "swapped")

@@ -47,7 +47,7 @@ def qoe_gain(policy, request, now):
     expected = (passed + policy["horizon"]) / pace
     served = 1.0
     if passed >= first + (tokens + 1) * pace or policy["token_latency"] > pace:
-        missing = expected - tokens - policy["horizon"] / policy["token_latency"]
+        missing = expected - tokens - policy["horizon"] / max(policy["token_latency"], 1e-9)
         served = 1.0 - (missing / expected) ** 2
     waits = 1.0 - ((expected - tokens) / expected) ** 2
     if tokens == 0:
@@ -107,7 +107,7 @@ def before_batch(state, policy, memory, i):
     memo["iterations"] += 1
     free = max(0, instance["free_blocks"] - instance["num_running"])
     used = (engine["num_blocks"] - free) / engine["num_blocks"]
-    if memo["iterations"] % int(policy["period"]) == 0 and used >= policy["pressure"]:
+    if memo["iterations"] % max(1, int(policy["period"])) == 0 and used >= policy["pressure"]:
         memo["solved"] = 1
         solve(state, policy, memory, i)
 

@@ -30,3 +30,9 @@ class Builtin:
     """Settings of scenario.engine that make it this scheduler."""
     parameters: Mapping[str, float] = field(default_factory=dict)
     """Parameters it reads, with defaults."""
+    choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Names of the values 0, 1, ... of a parameter that is no quantity."""
+
+    def named(self, key: str, value: float) -> str:
+        """A parameter's value as a person writes it."""
+        return self.choices[key][int(value)] if key in self.choices else f"{value:g}"

@@ -49,7 +49,7 @@ def before_batch(state, policy, memory, i):
     """Pick whom to serve, make room for them, and let nobody else in."""
     acting.release(state, i)
     memo = memory.instances[i]
-    if memo["iterations"] > 0 and memo["iterations"] % int(policy["period"]) == 0:
+    if memo["iterations"] > 0 and memo["iterations"] % max(1, int(policy["period"])) == 0:
         promote_starved(state, policy, memory, i)
     memo["iterations"] += 1
     for k in range(state.instances[i]["num_running"]):

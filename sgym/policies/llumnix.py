@@ -11,8 +11,10 @@ from sgym.core import migration, queue
 from sgym.core.layout import NONE, PREFILL
 from sgym.policies import loads
 
+DEFRAG, BALANCED = range(2)
+"""Parameter `pairing`: all pairs, or only those that come closer by it."""
 SHORTEST, LONGEST, LAST = range(3)
-"""Which running request moves: parameter `moves`."""
+"""Parameter `moves`: which running request does."""
 
 
 @kernel
@@ -107,7 +109,7 @@ def pair(state, policy, memory):
             return
         memory.instances[source]["side"] = 0
         memory.instances[target]["side"] = 0
-        if policy["balanced"] == 0.0 or evens_out(state, policy, int(source), int(target)):
+        if policy["pairing"] == DEFRAG or evens_out(state, policy, int(source), int(target)):
             memory.instances[source]["target"] = target
 
 

@@ -8,7 +8,7 @@ up to date. What only the engine knows, the KV in use and the length of its queu
 import math
 
 from sgym._jit import kernel
-from sgym.core import batch, queue
+from sgym.core import batch, prefix, queue
 from sgym.core.layout import DECODE, NONE, PREFILL
 
 ARRIVALS, HANDOFFS, ANYONE = range(3)
@@ -109,9 +109,16 @@ def used_blocks(state, i):
 
 
 @kernel
-def waiting_blocks(state, i):
-    """KV blocks that the requests waiting on instance i will need for what is known of them."""
+def blocks_to_come(state, i):
+    """KV blocks that instance i will still need for what is known of its requests.
+
+    Those that wait have none yet, and those that are being prefilled perhaps only some.
+    """
     blocks, size = 0, state.engines[i]["block_size"]
+    for k in range(state.instances[i]["num_running"]):
+        request = state.requests[state.running[i, k]]
+        if request["prefilling"]:
+            blocks += max(known_blocks(request, size) - int(request["blocks"]), 0)
     r = queue.first(state.requests, state.instances[i])
     while r != NONE:
         blocks += known_blocks(state.requests[r], size)
@@ -127,11 +134,14 @@ def known_blocks(request, size):
 
 @kernel
 def committed_blocks(state, i):
-    """KV blocks of instance i that are in use or that its waiting requests will need."""
-    return used_blocks(state, i) + waiting_blocks(state, i)
+    """KV blocks of instance i that are in use or that its requests will need."""
+    return used_blocks(state, i) + blocks_to_come(state, i)
 
 
 @kernel
-def hit_tokens(state, i, r):  # noqa: ARG001
+def hit_tokens(state, i, r):
     """Tokens of request r that instance i has in its prefix cache."""
-    return 0
+    if state.engines[i]["prefix_caching"] == 0 or state.requests[r]["num_hashes"] == 0:
+        return 0
+    found, _ = prefix.find(state, i, r)
+    return found * int(state.engines[i]["block_size"])

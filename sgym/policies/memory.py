@@ -46,7 +46,7 @@ POLICY = np.dtype(
         ("cooldown", np.float64),  # seconds
         ("poll", np.float64),  # seconds
         ("threshold", np.float64),  # KV blocks per request
-        ("balanced", np.float64),  # 0 or 1
+        ("pairing", np.float64),  # see llumnix
         ("moves", np.float64),  # see llumnix
     ]
 )

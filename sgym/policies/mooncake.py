@@ -1,7 +1,8 @@
 """Mooncake (FAST 2025): the earliest first token, and no work for what would come too late.
 
-After Algorithm 1 and section 7 of the paper. Loads are times over their targets, so above 1 a
-request would miss them, and is refused at its arrival, before it costs anything.
+After notes on Algorithm 1 and section 7 of the paper; its scheduler is not public. Loads are times
+over their targets, so above 1 a request would miss them, and is refused at its arrival, before it
+costs anything.
 """
 
 from sgym._jit import kernel

@@ -59,7 +59,8 @@ ROUTERS = {
         "two as last reported; ties: any (llm-d, default scorers)",
     ),
 }
-"""Who takes an arrival; ties go to the first instance where nothing else is said."""
+"""Who takes an arrival. Ties go to the first instance where nothing else is said. What is cached
+is known exactly, as from events of the engines; routers that only guess it do worse."""
 
 HANDOFFS = {
     "round_robin": Rule(ROUND_ROBIN, "in turn"),

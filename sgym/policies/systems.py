@@ -49,11 +49,11 @@ SYSTEMS: dict[str, Builtin] = {
     ),
     "mooncake": Builtin(
         "Mooncake: earliest first token, and early rejection of what would miss its targets",
-        "Mooncake (FAST 2025), Algorithm 1 and section 7; "
-        "rejection: 0 never, 1 by present load, 2 by predicted load",
+        "Mooncake (FAST 2025), Algorithm 1 and section 7, by notes on it: the code is not public",
         system=rules.MOONCAKE,
         disaggregated=True,
         parameters={**TARGETS, "rejection": 1.0, "decode_time": 10.0},
+        choices={"rejection": ("never", "early", "predicted")},
         simplified="cached KV is not sent from one prefill instance to another, and a long prompt "
         "is not split over several; memory counts as a load of decoding",
     ),
@@ -74,12 +74,12 @@ SYSTEMS: dict[str, Builtin] = {
     ),
     "llumnix": Builtin(
         "Llumnix: routes to free memory, and moves running requests there while they decode",
-        "AlibabaPAI/llumnix 24220fb, load_computation.py, migration_policy.py (OSDI 2024); "
-        "balanced: 0 defrag, 1 balanced; moves: 0 shortest, 1 longest, 2 last",
+        "AlibabaPAI/llumnix 24220fb, load_computation.py, migration_policy.py (OSDI 2024)",
         system=rules.LLUMNIX,
         migration=1,
-        parameters={"poll": 0.05, "threshold": 3.0, "balanced": 0.0, "moves": 0.0},
-        simplified="no priorities, no scaling; instances are seen as they are when they are paired",
+        parameters={"poll": 0.05, "threshold": 3.0, "pairing": 0.0, "moves": 0.0},
+        choices={"pairing": ("defrag", "balanced"), "moves": ("shortest", "longest", "last")},
+        simplified="no priorities, no scaling; instances are seen as they are, not as last polled",
     ),
     "no-migration": Builtin(
         "llumnix without migration: routes to free memory",

@@ -6,7 +6,6 @@ from placing import answered, asked, choice, request, settings
 import sgym
 from sgym.core.layout import DECODE, MIXED, PREFILL, Phase
 from sgym.errors import PolicyError
-from sgym.policies import mooncake
 from sgym.policies.systems import SYSTEMS
 
 SYSTEM_NAMES = ("distserve", "splitwise", "conditional", "mooncake", "arrow")
@@ -228,16 +227,22 @@ def test_a_request_is_rejected_while_memory_for_decoding_is_full():
 
 
 def test_without_rejection_everything_is_served():
-    policy = {"name": "mooncake", "ttft_target": 1e-6, "rejection": 0.0}
+    policy = {"name": "mooncake", "ttft_target": 1e-6, "rejection": "never"}
     result = sgym.simulate(pools(policy=policy), arrivals=[request(10, 5)] * 3)
     assert result.summary["num_rejected"] == 0
+
+
+def test_an_unknown_way_to_reject_is_refused_with_a_list():
+    for wrong in ("always", 3, 0.5):
+        with pytest.raises(PolicyError, match="rejection must be one of never, early, predicted"):
+            sgym.Simulator(pools(policy={"name": "mooncake", "rejection": wrong}))
 
 
 def test_a_prediction_forgets_requests_that_will_be_done_by_then():
     # At 15 s one request decodes, since 11 s; the new one's prefill ends at 16 s.
     for duration, phase in ((5.5, Phase.REJECTED), (4.5, Phase.WAITING)):
         policy = PATIENT | {"tpot_target": 1.15, "decode_time": duration}
-        policy["rejection"] = float(mooncake.PREDICTED)
+        policy["rejection"] = "predicted"
         scenario = pools(1, 1, policy)
         scenario["latency"]["linear"]["decode_seq"] = 0.1
         simulator = asked(scenario, [request(10), request(10, at=15.0)], [0])
@@ -248,15 +253,36 @@ def test_a_prediction_forgets_requests_that_will_be_done_by_then():
 def test_a_prediction_counts_requests_whose_prefill_will_be_done_by_then():
     # One waits ahead on the same instance: both will decode, though nothing decodes now.
     for rejection, phase in (
-        (mooncake.EARLY, Phase.WAITING),
-        (mooncake.PREDICTED, Phase.REJECTED),
+        ("early", Phase.WAITING),
+        ("predicted", Phase.REJECTED),
     ):
-        policy = PATIENT | {"tpot_target": 1.15, "rejection": float(rejection)}
+        policy = PATIENT | {"tpot_target": 1.15, "rejection": rejection}
         scenario = pools(1, 1, policy)
         scenario["latency"]["linear"]["decode_seq"] = 0.1
         simulator = asked(scenario, [request(10), request(10)], [0])
         answered(simulator)
         assert simulator.state.requests[2]["phase"] == phase
+
+
+def repeated(scenario, placed):
+    """Where a prompt of 1280 tokens goes after the same one was placed by hand and served."""
+    scenario["engine"]["enable_prefix_caching"] = True
+    scenario["workload"]["hash_block"] = 16
+    ids = {"hash_ids": list(range(80))}
+    return choice(scenario, [request(1280, 5) | ids, request(1280, 5, at=60.0) | ids], [placed])
+
+
+@pytest.mark.parametrize("name", ["mooncake", "arrow"])
+def test_a_cached_prompt_is_prefilled_sooner(name):
+    policy = {"name": name, "ttft_target": 1e6, "tpot_target": 1e6}
+    for placed in (0, 1):
+        assert repeated(pools(2, 1, policy, max_num_batched_tokens=100), placed) == placed
+
+
+def test_what_is_cached_where_it_decodes_need_not_be_prefilled_elsewhere():
+    scenario = pools(1, 2, {"name": "conditional"})
+    assert repeated(scenario, 2) == 2
+    assert repeated(scenario | {"policy": {"name": "conditional", "max_local_prefill": 10}}, 2) == 0
 
 
 # --- Arrow ----------------------------------------------------------------------------------------

@@ -101,10 +101,10 @@ def test_prefill_instances_neither_send_nor_take():
     assert pairs(simulator) == {2: 3}
 
 
-@pytest.mark.parametrize(("moves", "moved"), [(0, 2), (1, 1), (2, 3)])
+@pytest.mark.parametrize(("moves", "moved"), [("shortest", 2), ("longest", 1), ("last", 3)])
 def test_the_shortest_longest_or_last_request_moves(moves, moved):
     requests = [request(400), request(100), request(200)]
-    simulator = prepared(requests, [0, 0, 0], moves=float(moves))
+    simulator = prepared(requests, [0, 0, 0], moves=moves)
     assert llumnix.mover(simulator.state, simulator._policy[0], 0) == moved
 
 
@@ -123,10 +123,12 @@ def test_balanced_pairing_moves_only_what_evens_out():
         (4, {}),  # 4 / 1 becomes -3 / 2: now the target is the less free one
         (0, {}),  # 0 / 1 becomes -7 / 2: below -3
     ):
-        simulator = prepared([request(100), request(400), request(10)], [0, 0, 1], balanced=1.0)
+        simulator = prepared(
+            [request(100), request(400), request(10)], [0, 0, 1], pairing="balanced"
+        )
         simulator.state.instances["free_blocks"] = [-8, free]
         assert pairs(simulator) == found
-        simulator._policy["balanced"] = 0.0
+        simulator._policy["pairing"] = llumnix.DEFRAG
         assert pairs(simulator) == {0: 1}
 
 

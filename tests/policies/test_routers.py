@@ -185,17 +185,62 @@ def test_llm_d_sees_queues_as_they_were_reported():
     assert found == {0, 1}
 
 
+# --- prefix caching -------------------------------------------------------------------------------
+
+
+def cached(router, prompt, shared, placed, policy=None, **cluster):
+    """Where a prompt of `prompt` tokens goes whose first `shared` ones are those of request 1.
+
+    Request 1 has 320 tokens and is on the last instance; `placed` says where others of 16 are.
+    """
+    scenario = settings(
+        {"instances": 2, "router": router} | cluster, policy, enable_prefix_caching=True
+    )
+    scenario["workload"]["hash_block"] = 16
+    first = request(320) | {"hash_ids": list(range(20))}
+    last = request(prompt, at=12.5) | {
+        "hash_ids": [k if 16 * k < shared else 100 + k for k in range(prompt // 16)]
+    }
+    others = [request(16) | {"hash_ids": [50 + k]} for k in range(len(placed))]
+    simulator = asked(scenario, [first, *others, last], [1, *placed])
+    return answered(simulator), loads.hit_tokens(simulator.state, 1, 2 + len(placed))
+
+
+def test_a_prompt_goes_where_most_of_it_is_cached_if_that_is_enough():
+    # 96 of 320 tokens are 0.3, which is not above.
+    assert cached("prefix_aware", 320, 112, []) == (1, 112)
+    assert cached("prefix_aware", 320, 96, []) == (0, 96)
+
+
+def test_load_decides_where_it_differs_by_more_than_64_and_by_half():
+    assert cached("prefix_aware", 320, 320, [1] * 63) == (1, 304)  # 64 in flight, the last block
+    assert cached("prefix_aware", 320, 320, [1] * 64) == (0, 304)  # is always computed
+
+
+def test_dynamo_gives_credit_for_cached_blocks():
+    # Instance 1 holds 21 blocks, instance 0 nothing. Of 480 tokens 10 blocks are cached there:
+    # 30 + 30 on instance 0, 20 + 21 + 20 on instance 1; with 11, 19 + 21 + 19.
+    assert cached("dynamo", 480, 160, []) == (0, 160)
+    assert cached("dynamo", 480, 176, []) == (1, 176)
+
+
+def test_llm_d_gives_three_for_a_prompt_that_is_all_cached():
+    # Instance 1 uses 21 of 100 blocks, which costs 0.42; 3 * 64 / 480 is 0.4, 3 * 80 / 480 0.5.
+    assert cached("llm_d", 480, 64, []) == (0, 64)
+    assert cached("llm_d", 480, 80, []) == (1, 80)
+
+
 # --- hand-off -----------------------------------------------------------------------------------
 
 
-def handed_off(rule, prepare, more=0, staleness=0.0, link=None):
+def handed_off(rule, prepare, staleness=0.0):
     """Where a prompt of 160 tokens decodes that is prefilled on the first of 1 + 3 instances."""
     cluster = {
         "pools": [{"role": "prefill"}, {"role": "decode", "instances": 3}],
         "handoff": rule,
         "staleness": staleness,
     }
-    simulator = sgym.Simulator(settings(cluster), arrivals=[request(160)] * (1 + more))
+    simulator = sgym.Simulator(settings(cluster), arrivals=[request(160)])
     decision = simulator.decision
     while decision.kind != "handoff":
         decision = simulator.step(None, handoff=True)
@@ -208,6 +253,14 @@ def test_the_decode_instance_with_the_smallest_share_in_use():
         state.instances["free_blocks"][1:] = [40, 60, 50]
 
     assert handed_off("least_kv", prepare) == 2
+
+
+def test_a_stale_rule_of_hand_off_does_not_see_memory_that_filled_up_since():
+    def prepare(state):
+        state.instances["free_blocks"][1:] = [40, 60, 50]
+
+    assert handed_off("least_kv", prepare, staleness=100.0) == 1
+    assert handed_off("least_outstanding", prepare, staleness=100.0) == 1
 
 
 def test_the_decode_instance_with_the_fewest_requests():
