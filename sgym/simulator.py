@@ -23,7 +23,7 @@ from sgym.core.layout import DONE, FULL, HANDOFF, ROUTE, SCHEDULE, Move, State
 from sgym.errors import PolicyError, ScenarioError, SimulationError
 from sgym.loading import load_scenario
 from sgym.policies import kernels
-from sgym.policies.memory import copied, fresh_memory
+from sgym.policies.memory import Memory, copied, fresh_memory
 from sgym.policies.registry import Policy, load_policy, policy_record
 from sgym.policies.steering import Steering, role_number, set_knobs, steered_entries
 from sgym.policies.view import ClusterView, InstanceView
@@ -99,6 +99,20 @@ class Simulator:
         self.state: State
         self.reset(seed)
 
+    @property
+    def policy(self) -> np.ndarray:
+        """POLICY (1,), a copy: what decides if the caller does not."""
+        return self._policy.copy()
+
+    @property
+    def memory(self) -> Memory:
+        """A copy of what it remembers."""
+        return copied(self._memory)
+
+    def enlarge(self) -> None:
+        """Double the logs and pools of `state`, where `core` says that one is full."""
+        self.state = build.enlarged(self.state)
+
     def _own_arrivals(self, arrivals: Any) -> workload.Requests:
         requests = workload.from_table(arrivals, self.scenario.workload.hash_block)
         classes = self.scenario.slo.classes
@@ -129,8 +143,16 @@ class Simulator:
         at = cluster["horizon"] if cluster["decision"] == DONE else cluster["clock"]
         return float(metric.value(state.requests, state.instances, cluster, state.dry, at))
 
-    def reset(self, seed: int | None = None) -> Decision:
-        """Start over, with the next decision; another seed draws another workload."""
+    def reset(
+        self, seed: int | None = None, route: bool = False, handoff: bool = False
+    ) -> Decision:
+        """Start over, up to the first decision; another seed draws another workload.
+
+        Args:
+            seed: of everything random; None = as before.
+            route: stop for arrivals, as in `advance`.
+            handoff: stop for finished prefills, as in `advance`.
+        """
         if seed is not None:
             self.seed = seed
         drawn = self._arrivals
@@ -144,7 +166,7 @@ class Simulator:
         )
         self._memory = fresh_memory(self.state)
         self._warm_up()
-        return self.advance()
+        return self.advance(route, handoff)
 
     def _warm_up(self) -> None:
         start, end = self.window
@@ -160,7 +182,7 @@ class Simulator:
 
     def _drive(self) -> None:
         while kernels.drive(self.state, self._policy, self._memory) == FULL:
-            self.state = build.enlarged(self.state)
+            self.enlarge()
 
     def advance(self, route: bool = False, handoff: bool = False) -> Decision:
         """Run to the next decision.
@@ -172,7 +194,7 @@ class Simulator:
         while True:
             kind = engine.advance(self.state)
             if kind == FULL:
-                self.state = build.enlarged(self.state)
+                self.enlarge()
             elif (kind == ROUTE and not route) or (kind == HANDOFF and not handoff):
                 kernels.answer(self.state, self._policy, self._memory)
             else:
