@@ -26,5 +26,6 @@ __all__ = [
     "simulate",
 ]
 
-if "sgym/Colocated-v0" not in gymnasium.registry:  # imported again, after a reload
-    gymnasium.register("sgym/Colocated-v0", entry_point="sgym.envs:ColocatedEnv")
+for _name in ("Colocated", "Disaggregated", "Router"):
+    if f"sgym/{_name}-v0" not in gymnasium.registry:  # else imported again, after a reload
+        gymnasium.register(f"sgym/{_name}-v0", entry_point=f"sgym.envs:{_name}Env")

@@ -40,10 +40,52 @@ def toy(**overrides: Any) -> dict[str, Any]:
     return load_scenario(TOY, changes).model_dump(mode="json")
 
 
+SPLIT = toy(
+    cluster__pools=[{"role": "prefill"}, {"role": "decode", "instances": 2}],
+    cluster__link={"bandwidth": 1e9, "latency": 1e-3},
+    cluster__migration={"concurrent": 2, "last_blocks": 2},
+    workload__rate=15.0,
+)
+"""One instance prefills for two that decode; the KV of a prompt takes milliseconds to send."""
+
+UNEQUAL = toy(
+    cluster__pools=[{}, {"instances": 2, "engine": {"num_gpu_blocks": 11}}],
+    workload__rate=15.0,
+)
+"""Three instances that do both, of which two can not hold every request."""
+
+
 def make(action: str = "knobs", **arguments: Any) -> gym.Env:
     """The environment of the toy, with 8 slots, without the wrappers of `gym.make`."""
     arguments = {"scenario": TOY, "num_slots": 8, **arguments}
     return gym.make("sgym/Colocated-v0", action=action, **arguments).unwrapped
+
+
+def make_split(action: str = "slots", **arguments: Any) -> gym.Env:
+    """The same for one instance that prefills and two that decode."""
+    arguments = {"scenario": SPLIT, "num_slots": 8, **arguments}
+    return gym.make("sgym/Disaggregated-v0", action=action, **arguments).unwrapped
+
+
+def make_router(**arguments: Any) -> gym.Env:
+    """The same for a router of three instances that do both."""
+    return gym.make("sgym/Router-v0", **{"scenario": UNEQUAL, **arguments}).unwrapped
+
+
+ALL = ("schedule", "route", "handoff", "migrate")
+CLUSTERS: dict[str, Any] = {
+    "router": make_router,
+    "router, both": lambda: make_router(scenario=SPLIT, controls=["route", "handoff"]),
+    "handoff": lambda: make_split("route", controls=["handoff"]),
+    "slots": lambda: make_split("slots"),
+    "scores": lambda: make_split("scores"),
+    "knobs": lambda: make_split("knobs"),
+    "index": lambda: make_split("index"),
+    "slots, all": lambda: make_split("slots", controls=ALL, decision="iteration"),
+    "knobs, route": lambda: make_split("knobs", controls=["schedule", "route", "handoff"]),
+    "colocated, all": lambda: make("slots", scenario=UNEQUAL, controls=ALL),
+}
+"""Environments with more than one instance to decide about: what an agent does -> its maker."""
 
 
 def sampled(env: gym.Env, info: dict[str, Any]) -> Any:

@@ -1,6 +1,8 @@
 """Environments: the simulation as Gymnasium sees it."""
 
 from sgym.envs.colocated import ColocatedEnv
+from sgym.envs.disaggregated import DisaggregatedEnv
+from sgym.envs.router import RouterEnv
 from sgym.envs.wrappers import MaskInObs
 
-__all__ = ["ColocatedEnv", "MaskInObs"]
+__all__ = ["ColocatedEnv", "DisaggregatedEnv", "MaskInObs", "RouterEnv"]

@@ -6,12 +6,15 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
+from sgym.envs.desk import PLACING
 from sgym.policies.registry import builtin
 
 VERBS = ("neutral", "preempt", "promote", "hold", "reject")
 """What `slots` does with one request. promote: score 1, where all others have 0. hold: not admitted
 before the next decision. reject needs `allow_reject`."""
-NEUTRAL, PREEMPT, PROMOTE, HOLD, REJECT = range(5)
+CLUSTER_VERBS = (*VERBS, "migrate")
+"""With more than one instance to decide about. migrate: go on at the action's destination."""
+NEUTRAL, PREEMPT, PROMOTE, HOLD, REJECT, MIGRATE = range(6)
 
 BUDGET_LEVELS = 4
 """Level n of the token budget is max_num_batched_tokens / 2**n."""
@@ -61,32 +64,61 @@ KNOBS = tuple(
 """The actions of `knobs`, in order; the first is the stock engine under first come first served."""
 
 
-def action_space(action: str, num_slots: int, num_features: int) -> spaces.Space[Any]:
-    """The space of one of desk.ACTIONS.
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What makes an action space.
 
-    Args:
-        action: slots, scores, knobs or index.
+    Attributes:
+        action: one of desk.ACTIONS, or desk.PLACING.
         num_slots: requests shown.
         num_features: features of a request, for `index`.
+        num_destinations: instances that an action can name; 0 = none, where each decision concerns
+            the instance that asks.
     """
-    if action == "slots":
-        return spaces.MultiDiscrete([len(VERBS)] * num_slots + [BUDGET_LEVELS])
-    if action == "knobs":
-        return spaces.Discrete(len(KNOBS))
-    length = num_slots if action == "scores" else num_features + NUM_INDEX_KNOBS
-    return spaces.Box(-1.0, 1.0, (length,), np.float32)
 
+    action: str
+    num_slots: int
+    num_features: int
+    num_destinations: int = 0
 
-def mask_length(action: str, num_slots: int) -> int:
-    """Entries of the flat action mask; 0 for Box spaces, which have none."""
-    if action == "slots":
-        return num_slots * len(VERBS) + BUDGET_LEVELS
-    return len(KNOBS) if action == "knobs" else 0
+    @property
+    def verbs(self) -> tuple[str, ...]:
+        """What can be said of a slot."""
+        return CLUSTER_VERBS if self.num_destinations else VERBS
 
+    @property
+    def space(self) -> spaces.Space[Any]:
+        """The action space."""
+        if self.action == "slots":
+            return spaces.MultiDiscrete(self._factors)
+        if self.action in ("knobs", PLACING):
+            return spaces.Discrete(self.mask_length)
+        numbers = self.num_slots
+        if self.action == "index":
+            numbers = self.num_features + NUM_INDEX_KNOBS
+        return spaces.Box(-1.0, 1.0, (numbers + self.num_destinations,), np.float32)
 
-def shaped_mask(action: str, flat: np.ndarray) -> np.ndarray | tuple[np.ndarray, ...]:
-    """The flat mask, int8, in the shape that `space.sample(mask)` takes. Makes no copy."""
-    if action == "knobs":
-        return flat
-    verbs = flat[:-BUDGET_LEVELS].reshape(-1, len(VERBS))
-    return (*verbs, flat[-BUDGET_LEVELS:])
+    @property
+    def _factors(self) -> list[int]:
+        destination = [self.num_destinations] if self.num_destinations else []
+        return [len(self.verbs)] * self.num_slots + [BUDGET_LEVELS] + destination
+
+    @property
+    def mask_length(self) -> int:
+        """Entries of the flat action mask; 0 for Box spaces, which have none."""
+        if self.action == "slots":
+            return sum(self._factors)
+        if self.action == "knobs":
+            return max(len(KNOBS), self.num_destinations)
+        return self.num_destinations if self.action == PLACING else 0
+
+    def shaped(self, flat: np.ndarray) -> np.ndarray | tuple[np.ndarray, ...]:
+        """The flat mask, int8, in the shape that `space.sample(mask)` takes. Makes no copy."""
+        if self.action != "slots":
+            return flat
+        width = len(self.verbs)
+        verbs = flat[: self.num_slots * width].reshape(-1, width)
+        rest = flat[self.num_slots * width :]
+        if not self.num_destinations:
+            return (*verbs, rest)
+        return (*verbs, rest[:BUDGET_LEVELS], rest[BUDGET_LEVELS:])

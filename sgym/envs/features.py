@@ -26,18 +26,34 @@ class Feature:
     low: float = 0.0
     high: float = 1.0
     when: str = "always"
-    """"always", "hint": only with a length_hint, or "extra": only if asked for by name."""
+    """One of WHEN."""
 
 
-def _flag(name: str, meaning: str, engine: str) -> Feature:
-    return Feature(name, "0 or 1", 1.0, meaning, engine, squash=False)
+WHEN = {
+    "always": "always",
+    "schedule": "only if the agent schedules",
+    "cluster": "only if it also decides between instances",
+    "hint": "only with a length_hint",
+    "extra": "only if asked for by name",
+}
+"""When a feature is seen, and the words for it."""
 
 
-def _share(name: str, meaning: str, engine: str) -> Feature:
-    return Feature(name, "share", 1.0, meaning, engine, squash=False)
+def _flag(name: str, meaning: str, engine: str, when: str = "always") -> Feature:
+    return Feature(name, "0 or 1", 1.0, meaning, engine, squash=False, when=when)
+
+
+def _share(name: str, meaning: str, engine: str, when: str = "always") -> Feature:
+    return Feature(name, "share", 1.0, meaning, engine, squash=False, when=when)
+
+
+def _count(name: str, scale: float, meaning: str, engine: str, when: str = "always") -> Feature:
+    return Feature(name, "count", scale, meaning, engine, when=when)
 
 
 SLO = "client's `SamplingParams.extra_args`"
+ROUTER = "router's own table of instances"
+CONNECTOR = "KV connector's transfers under way"
 
 REQUEST_FEATURES = (
     _flag("present", "the slot holds a request", "slot in use"),
@@ -81,6 +97,13 @@ REQUEST_FEATURES = (
         "a predictor beside the engine",
         when="hint",
     ),
+    _flag(
+        "elsewhere",
+        "it waits, and its KV is on another instance or the host",
+        "WAITING_FOR_REMOTE_KVS, or its KV transfer parameters",
+        "cluster",
+    ),
+    _flag("migrating", "it runs, and its KV is being copied to another", CONNECTOR, "cluster"),
 )
 
 INSTANCE_FEATURES = (
@@ -99,19 +122,64 @@ INSTANCE_FEATURES = (
     _share("cap", "cap on running requests in force, of max_num_seqs", "own knob"),
     _share("chunk", "chunk cap in force, of the most tokens; 0 = none", "own knob"),
     _share("reserve", "reserve in force, of all KV blocks", "own knob"),
+    _flag("role_mixed", "it prefills and decodes", ROUTER, "cluster"),
+    _flag("role_prefill", "it prefills, and hands requests off", ROUTER, "cluster"),
+    _flag("role_decode", "it decodes what others have prefilled", ROUTER, "cluster"),
+    _flag("draining", "it takes nothing new, and then changes its role", ROUTER, "cluster"),
+    _share(
+        "loading", "requests whose KV is on its way here, of max_num_seqs", CONNECTOR, "cluster"
+    ),
+    _count("leaving", 16.0, "requests elsewhere whose KV still lies here", CONNECTOR, "cluster"),
+    _count("sends", 4.0, "transfers that share its port outwards", CONNECTOR, "cluster"),
+    _count("receives", 4.0, "and inwards", CONNECTOR, "cluster"),
+    _count("swapped", 4.0, "waiting requests whose KV is on the host", "CPU block pool", "cluster"),
+    Feature(
+        "outstanding",
+        "tokens",
+        16384.0,
+        "tokens to prefill of its queue, and KV entries that its used blocks hold",
+        "sum over waiting, block_pool.get_num_free_blocks",
+        when="cluster",
+    ),
+    Feature(
+        "prefill_time",
+        "s",
+        1.0,
+        "time to prefill its queue, in full chunks of at most 2048 tokens",
+        "sum over waiting, time per token measured",
+        when="cluster",
+    ),
+    _share(
+        "cached",
+        "of the prompt to be placed, what its prefix cache holds; 0 without one",
+        "router's index of KV events",
+        "cluster",
+    ),
 )
 
 CLUSTER_FEATURES = (
     _flag("decides_schedule", "the decision is how to form a batch", "kind of call"),
     _flag("decides_route", "the decision is which instance takes a request", "kind of call"),
-    _flag("arrived", "since the last decision: a request joined the queue", "trigger"),
-    _flag("finished", "since the last decision: a request finished", "trigger"),
-    _flag("pressure", "since the last decision: memory ran short, or a preemption", "trigger"),
-    _flag("dry", "since the last decision: a reader came near running dry", "trigger"),
+    _flag("arrived", "since the last decision: a request joined the queue", "trigger", "schedule"),
+    _flag("finished", "since the last decision: a request finished", "trigger", "schedule"),
+    _flag(
+        "pressure",
+        "since the last decision: memory ran short, or a preemption",
+        "trigger",
+        "schedule",
+    ),
+    _flag("dry", "since the last decision: a reader came near running dry", "trigger", "schedule"),
     Feature("since_decision", "s", 0.1, "time since the last decision here", "clock"),
-    Feature("hidden_running", "count", 16.0, "running requests without a slot", "len(running)"),
-    Feature("hidden_waiting", "count", 16.0, "waiting requests without a slot", "len(waiting)"),
-    Feature("hidden_tokens", "tokens", 4096.0, "tokens to prefill of these", "sum over waiting"),
+    _count("hidden_running", 16.0, "running requests without a slot", "len(running)", "schedule"),
+    _count("hidden_waiting", 16.0, "waiting requests without a slot", "len(waiting)", "schedule"),
+    Feature(
+        "hidden_tokens",
+        "tokens",
+        4096.0,
+        "tokens to prefill of these",
+        "sum over waiting",
+        when="schedule",
+    ),
     Feature("overdue", "count", 16.0, "requests of the cluster whose benefit falls now", SLO),
     Feature("loss", "tokens/s", 40.0, "benefit that these lose per second", SLO),
     Feature(
@@ -122,6 +190,12 @@ CLUSTER_FEATURES = (
         "-",
         squash=False,
         when="extra",
+    ),
+    _flag(
+        "decides_handoff",
+        "the decision is which instance decodes a finished prefill",
+        "kind of call",
+        "cluster",
     ),
 )
 
@@ -148,8 +222,13 @@ def places(table: Sequence[Feature]) -> dict[str, int]:
     return {feature.name: place for place, feature in enumerate(table)}
 
 
-def selected(table: str, hinted: bool, extra: Sequence[str]) -> tuple[Feature, ...]:
+def selected(table: str, when: Sequence[str], extra: Sequence[str]) -> tuple[Feature, ...]:
     """The features of a table that an agent sees, in order.
+
+    Args:
+        table: one of TABLES.
+        when: the keys of WHEN that hold.
+        extra: names of optional features to switch on.
 
     Raises:
         ScenarioError: `extra` names what can not be switched on.
@@ -164,9 +243,7 @@ def selected(table: str, hinted: bool, extra: Sequence[str]) -> tuple[Feature, .
     return tuple(
         feature
         for feature in TABLES[table]
-        if feature.when == "always"
-        or (feature.when == "hint" and hinted)
-        or (feature.when == "extra" and feature.name in extra)
+        if feature.when in when or (feature.when == "extra" and feature.name in extra)
     )
 
 
@@ -189,17 +266,17 @@ def bounds(chosen: Sequence[Feature], repeats: int) -> tuple[np.ndarray, np.ndar
     return low, high
 
 
-def markdown(table: str) -> str:
-    """The table as documentation: one row per feature."""
+def markdown(table: str, when: Sequence[str] = tuple(WHEN)) -> str:
+    """The table as documentation: one row per feature that `when` lets be seen, or may."""
     lines = [
         "| num | name | min | max | unit | meaning | in vLLM | seen |",
         "|-----|------|-----|-----|------|---------|---------|------|",
     ]
-    for place, f in enumerate(TABLES[table]):
+    for place, f in enumerate(feature for feature in TABLES[table] if feature.when in when):
         scale = f"x/(\\|x\\|+{f.scale:g})" if f.squash else f.unit
         unit = f"{f.unit}, {scale}" if f.squash else f.unit
         lines.append(
             f"| {place} | {f.name} | {f.low:g} | {f.high:g} | {unit} | {f.meaning} "
-            f"| {f.engine} | {f.when} |"
+            f"| {f.engine} | {WHEN[f.when]} |"
         )
     return "\n".join(lines)

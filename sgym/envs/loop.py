@@ -2,72 +2,104 @@
 
 from sgym._jit import kernel
 from sgym.core import engine, metric
-from sgym.core.layout import DONE, ROUTE, SCHEDULE
-from sgym.envs import decode, observe
-from sgym.policies import routers, trigger
-
-
-@kernel
-def run_until_due(state, desk):
-    """Iterate under the Steering in force until an agent has to decide, or all is over."""
-    cluster = state.cluster[0]
-    while True:
-        decision = engine.advance(state)
-        if decision == ROUTE:
-            i = routers.choose_instance(state, desk.policy[0], desk.memory)
-            engine.route(state, i)
-            trigger.note_arrival(desk.triggers[i], state.requests[cluster["request"]])
-            continue
-        if decision != SCHEDULE:
-            return decision
-        if trigger.is_due(state, desk.triggers, cluster["instance"]):
-            return decision
-        iterate(state, desk)
-
-
-@kernel
-def iterate(state, desk):
-    """Form a batch on the instance that asks."""
-    i = state.cluster[0]["instance"]
-    engine.iterate(state)
-    trigger.note_batch(state.instances[i], desk.triggers[i])
-
-
-@kernel
-def begin(state, desk, requests_out, instances_out, cluster_out, mask):
-    """From a fresh state to the first decision; returns what it is."""
-    decision = state.cluster[0]["decision"]
-    if decision == SCHEDULE:
-        if not trigger.is_due(state, desk.triggers, state.cluster[0]["instance"]):
-            iterate(state, desk)
-            decision = run_until_due(state, desk)
-    potential(state)  # brings the sums over overdue requests up to now, for the observation
-    show(state, desk, requests_out, instances_out, cluster_out, mask)
-    return decision
-
-
-@kernel
-def show(state, desk, requests_out, instances_out, cluster_out, mask):
-    """Write the observation and the mask of the decision that `state` waits for."""
-    observe.observe(state, desk, requests_out, instances_out, cluster_out)
-    decode.fill_mask(state, desk, mask)
+from sgym.core.layout import DONE, FULL, HANDOFF, NONE, ROUTE, SCHEDULE
+from sgym.envs import decode, observe, placement
+from sgym.envs.desk import ACT, BEGIN, GO_ON, SHOW
+from sgym.policies import loads, trigger
 
 
 @kernel
 def step(state, desk, action, requests_out, instances_out, cluster_out, mask):
-    """Carry out an action and run to the next decision; reward and counts go to `desk.settings`."""
+    """Do what `desk.settings` has as its task, and show the decision that is due then.
+
+    ACT carries out an action and runs to the next decision; reward and counts go to the settings.
+    BEGIN runs from a fresh state to the first decision. SHOW runs nowhere. Returns the decision, or
+    FULL: then the caller must enlarge the state and call again, which goes on. One kernel for all,
+    because whatever Python calls is compiled with all that it calls itself.
+    """
     cluster, settings = state.cluster[0], desk.settings[0]
-    decision = cluster["decision"]
+    task, decision = settings["task"], cluster["decision"]
+    if task == ACT:
+        carry_out(state, desk, action)
+        settings["task"] = GO_ON
+    if task == ACT and (decision == ROUTE or decision == HANDOFF):
+        decision = NONE  # it is answered
+    if task != SHOW:
+        decision = run_until_due(state, desk, decision, task == ACT)
+    if decision == FULL:
+        return decision
+    if task == BEGIN:
+        potential(state)  # brings the sums over overdue requests up to now, for the observation
+    elif task != SHOW:
+        settings["reward"] = earn(state, settings)
+    observe.observe(state, desk, requests_out, instances_out, cluster_out)
+    decode.fill_mask(state, desk, mask)
+    return decision
+
+
+@kernel
+def carry_out(state, desk, action):
+    """Put a Steering into force, or place a request; there is nothing to do when all is over."""
+    cluster, settings = state.cluster[0], desk.settings[0]
     settings["invalid"] = 0
     settings["last_time"] = cluster["clock"]
-    if decision == SCHEDULE:
-        settings["invalid"] = decode.act(state, desk, action)
+    if cluster["decision"] == DONE:
+        return
+    if cluster["decision"] == SCHEDULE:
         trigger.note_decision(desk.triggers[cluster["instance"]], cluster["clock"])
-        iterate(state, desk)
-        decision = run_until_due(state, desk)
-    settings["reward"] = earn(state, settings)
-    show(state, desk, requests_out, instances_out, cluster_out, mask)
+    settings["invalid"] = decode.act(state, desk, action)
+
+
+@kernel
+def run_until_due(state, desk, decision, asked):
+    """Go on until the agent has to decide, or all is over; returns what `advance` stopped for.
+
+    `decision` is what the state waits for (NONE, FULL: nothing), `asked` whether the agent has just
+    been asked about it.
+    """
+    while decision != DONE:
+        if decision != NONE and decision != FULL:
+            if not asked and is_for_agent(state, desk, decision):
+                return decision
+            answer(state, desk, decision)
+        decision = engine.advance(state)
+        asked = False
+        if decision == FULL:
+            return decision
+        if desk.policy[0]["staleness"] > 0.0:
+            loads.report(state, desk.policy[0], desk.memory)
     return decision
+
+
+@kernel
+def is_for_agent(state, desk, decision):
+    """Whether the agent decides this, and has a choice."""
+    settings = desk.settings[0]
+    if decision == SCHEDULE:
+        i = state.cluster[0]["instance"]
+        return settings["schedules"] == 1 and trigger.is_due(state, desk.triggers, i)
+    if (decision == ROUTE and settings["routes"]) or (
+        decision == HANDOFF and settings["hands_off"]
+    ):
+        return placement.offer_places(state, desk) > 1
+    return False
+
+
+@kernel
+def answer(state, desk, decision):
+    """Answer for the agent: what is not its to decide, what is not due, and what is forced."""
+    settings = desk.settings[0]
+    if decision == SCHEDULE:
+        if settings["schedules"]:  # a batch under the Steering in force
+            i = state.cluster[0]["instance"]
+            engine.iterate(state)
+            trigger.note_batch(state.instances[i], desk.triggers[i])
+        else:
+            placement.leave(state, desk)
+    elif settings["routes"] if decision == ROUTE else settings["hands_off"]:
+        placement.forced(state, desk)
+    else:
+        placement.by_rule(state, desk)
 
 
 @kernel

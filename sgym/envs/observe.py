@@ -4,8 +4,19 @@ import math
 
 from sgym._jit import kernel
 from sgym.core import batch, queue
-from sgym.core.layout import NONE, ROUTE, RUNNING, SCHEDULE
+from sgym.core.layout import (
+    DECODE,
+    HANDOFF,
+    MIXED,
+    NONE,
+    PREFILL,
+    ROUTE,
+    RUNNING,
+    SCHEDULE,
+    WAITING,
+)
 from sgym.envs.features import CLUSTER_FEATURES, INSTANCE_FEATURES, REQUEST_FEATURES, places
+from sgym.policies import loads
 from sgym.policies import trigger as triggers
 
 _R, _I, _C = places(REQUEST_FEATURES), places(INSTANCE_FEATURES), places(CLUSTER_FEATURES)
@@ -18,19 +29,25 @@ R_TO_PREFILL, R_COMPUTED = _R["to_prefill"], _R["computed"]
 R_BLOCKS, R_NEEDS, R_PREEMPTIONS = _R["blocks"], _R["needs"], _R["preemptions"]
 R_TOKEN_TIME, R_ALPHA, R_WEIGHT = _R["token_time"], _R["alpha"], _R["weight"]
 R_PRIORITY, R_PREDICTED = _R["priority"], _R["predicted"]
+R_ELSEWHERE, R_MIGRATING = _R["elsewhere"], _R["migrating"]
 
 I_ASKS, I_RUNNING, I_WAITING = _I["asks"], _I["running"], _I["waiting"]
 I_WAITING_TOKENS, I_FREE, I_SHORT = _I["waiting_tokens"], _I["free"], _I["short"]
 I_DURATION, I_PREFILL, I_DECODE = _I["duration"], _I["prefill"], _I["decode"]
 I_PREEMPTED, I_KV_TOKENS, I_BUDGET = _I["preempted"], _I["kv_tokens"], _I["budget"]
 I_CAP, I_CHUNK, I_RESERVE = _I["cap"], _I["chunk"], _I["reserve"]
+I_MIXED, I_PREFILLS, I_DECODES = _I["role_mixed"], _I["role_prefill"], _I["role_decode"]
+I_DRAINING, I_LOADING, I_LEAVING = _I["draining"], _I["loading"], _I["leaving"]
+I_SENDS, I_RECEIVES, I_SWAPPED = _I["sends"], _I["receives"], _I["swapped"]
+I_OUTSTANDING, I_PREFILL_TIME = _I["outstanding"], _I["prefill_time"]
+I_CACHED = _I["cached"]
 
 C_SCHEDULE, C_ROUTE = _C["decides_schedule"], _C["decides_route"]
 C_ARRIVED, C_FINISHED = _C["arrived"], _C["finished"]
 C_PRESSURE, C_DRY, C_SINCE = _C["pressure"], _C["dry"], _C["since_decision"]
 C_HIDDEN_RUNNING, C_HIDDEN_WAITING = _C["hidden_running"], _C["hidden_waiting"]
 C_HIDDEN_TOKENS, C_OVERDUE = _C["hidden_tokens"], _C["overdue"]
-C_LOSS, C_TIME_LEFT = _C["loss"], _C["time_left"]
+C_LOSS, C_TIME_LEFT, C_HANDOFF = _C["loss"], _C["time_left"], _C["decides_handoff"]
 
 
 @kernel
@@ -58,13 +75,18 @@ def fill_slots(state, i, slots):
 
 
 @kernel
+def scaled(column, raw):
+    """The raw number of a column, scaled and clipped."""
+    x = raw[column["raw"]]
+    x = x / (abs(x) + column["scale"]) if column["squash"] else x / column["scale"]
+    return min(max(x, column["low"]), column["high"])
+
+
+@kernel
 def encode(columns, raw, out, at):
-    """Scale and clip the chosen raw numbers into out[at:]."""
+    """Write the chosen numbers into out[at:]."""
     for j in range(columns.size):
-        column = columns[j]
-        x = raw[column["raw"]]
-        x = x / (abs(x) + column["scale"]) if column["squash"] else x / column["scale"]
-        out[at + j] = min(max(x, column["low"]), column["high"])
+        out[at + j] = scaled(columns[j], raw)
 
 
 @kernel
@@ -94,6 +116,9 @@ def request_numbers(request, engine, now, raw):
     raw[R_PREDICTED] = 0.0
     if not math.isnan(request["predicted"]):
         raw[R_PREDICTED] = max(0.0, request["predicted"] - request["generated"])
+    has_other = request["other"] != NONE
+    raw[R_ELSEWHERE] = 1.0 if has_other and request["phase"] == WAITING else 0.0
+    raw[R_MIGRATING] = 1.0 if has_other and request["phase"] == RUNNING else 0.0
 
 
 @kernel
@@ -120,6 +145,23 @@ def instance_numbers(instance, engine, asks, raw):
 
 
 @kernel
+def cluster_instance_numbers(instance, engine, prefill_time, raw):
+    """Raw features of an instance that matter where there are several."""
+    used = engine["num_blocks"] - instance["free_blocks"]
+    raw[I_MIXED] = 1.0 if instance["role"] == MIXED else 0.0
+    raw[I_PREFILLS] = 1.0 if instance["role"] == PREFILL else 0.0
+    raw[I_DECODES] = 1.0 if instance["role"] == DECODE else 0.0
+    raw[I_DRAINING] = 1.0 if instance["next_role"] != NONE else 0.0
+    raw[I_LOADING] = instance["num_loading"] / engine["max_num_seqs"]
+    raw[I_LEAVING] = instance["num_leaving"]
+    raw[I_SENDS] = instance["num_out"]
+    raw[I_RECEIVES] = instance["num_in"]
+    raw[I_SWAPPED] = instance["num_swapped"]
+    raw[I_OUTSTANDING] = instance["waiting_tokens"] + used * engine["block_size"]
+    raw[I_PREFILL_TIME] = instance["waiting_tokens"] * prefill_time
+
+
+@kernel
 def hidden_numbers(state, i, slots, raw):
     """Raw features of the requests of instance `i` that have no slot."""
     instance = state.instances[i]
@@ -140,38 +182,66 @@ def hidden_numbers(state, i, slots, raw):
 
 
 @kernel
-def cluster_numbers(cluster, settings, trigger, now, raw):
-    """Raw features of the cluster and of the decision; the hidden requests apart."""
-    reasons = trigger["reasons"]
-    raw[C_SCHEDULE] = 1.0 if cluster["decision"] == SCHEDULE else 0.0
-    raw[C_ROUTE] = 1.0 if cluster["decision"] == ROUTE else 0.0
+def cluster_numbers(state, desk, i, now, raw):
+    """Raw features of the cluster and of the decision."""
+    cluster, settings = state.cluster[0], desk.settings[0]
+    decision = cluster["decision"]
+    raw[:] = 0.0
+    raw[C_SCHEDULE] = 1.0 if decision == SCHEDULE else 0.0
+    raw[C_ROUTE] = 1.0 if decision == ROUTE else 0.0
+    raw[C_HANDOFF] = 1.0 if decision == HANDOFF else 0.0
+    raw[C_OVERDUE] = cluster["accruing"]
+    raw[C_LOSS] = cluster["dry_w"]
+    raw[C_TIME_LEFT] = 1.0 - (now - settings["start"]) / settings["duration"]
+    if decision == ROUTE or decision == HANDOFF:
+        raw[C_SINCE] = now - settings["last_time"]
+        return
+    reasons = desk.triggers[i]["reasons"]
     raw[C_ARRIVED] = 1.0 if reasons & triggers.ARRIVAL else 0.0
     raw[C_FINISHED] = 1.0 if reasons & triggers.FINISH else 0.0
     raw[C_PRESSURE] = 1.0 if reasons & triggers.PRESSURE else 0.0
     raw[C_DRY] = 1.0 if reasons & triggers.DRY else 0.0
-    raw[C_SINCE] = now - trigger["decided"]
-    raw[C_OVERDUE] = cluster["accruing"]
-    raw[C_LOSS] = cluster["dry_w"]
-    raw[C_TIME_LEFT] = 1.0 - (now - settings["start"]) / settings["duration"]
+    raw[C_SINCE] = now - desk.triggers[i]["decided"]
+    hidden_numbers(state, i, desk.slots, raw)
+
+
+@kernel
+def choose_slots(state, desk, i):
+    """Fill `desk.slots`: with an instance's queues, or with the request that is placed alone."""
+    decision = state.cluster[0]["decision"]
+    if desk.settings[0]["schedules"] and decision != ROUTE and decision != HANDOFF:
+        fill_slots(state, i, desk.slots)
+        return
+    desk.slots[:] = NONE
+    if decision == ROUTE or decision == HANDOFF:
+        desk.slots[0] = state.cluster[0]["request"]
 
 
 @kernel
 def observe(state, desk, requests_out, instances_out, cluster_out):
     """Write the observation of the decision that `state` waits for; fills `desk.slots` too."""
     cluster, raw = state.cluster[0], desk.raw
-    now = cluster["clock"]
-    asks = cluster["decision"] == SCHEDULE
+    now, decision = cluster["clock"], cluster["decision"]
+    places = decision == ROUTE or decision == HANDOFF
     i = max(cluster["instance"], 0)  # nobody has asked in an episode without a decision
-    fill_slots(state, i, desk.slots)
+    measure = 0 if decision == ROUTE else i
+    choose_slots(state, desk, i)
     width = desk.request_columns.size
     requests_out[:] = 0.0
     for k in range(desk.slots.size):
         if desk.slots[k] != NONE:
-            request_numbers(state.requests[desk.slots[k]], state.engines[i], now, raw)
+            request_numbers(state.requests[desk.slots[k]], state.engines[measure], now, raw)
             encode(desk.request_columns, raw, requests_out, k * width)
+    asks = decision == SCHEDULE or decision == HANDOFF
     for j in range(state.instances.size):
         instance_numbers(state.instances[j], state.engines[j], asks and j == i, raw)
+        if desk.settings[0]["num_destinations"] > 0:
+            time = desk.prefill_times[j]
+            cluster_instance_numbers(state.instances[j], state.engines[j], time, raw)
+            raw[I_CACHED] = 0.0
+            if places:
+                r = cluster["request"]
+                raw[I_CACHED] = loads.hit_tokens(state, j, r) / state.requests[r]["prompt"]
         encode(desk.instance_columns, raw, instances_out, j * desk.instance_columns.size)
-    cluster_numbers(cluster, desk.settings[0], desk.triggers[i], now, raw)
-    hidden_numbers(state, i, desk.slots, raw)
+    cluster_numbers(state, desk, i, now, raw)
     encode(desk.cluster_columns, raw, cluster_out, 0)

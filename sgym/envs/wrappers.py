@@ -23,7 +23,9 @@ class MaskInObs(gym.ObservationWrapper, RecordConstructorArgs):
         gym.ObservationWrapper.__init__(self, env)
         parts = env.observation_space
         if isinstance(env.action_space, spaces.Box) or not isinstance(parts, spaces.Dict):
-            raise SgymError("MaskInObs needs a sgym environment with action='slots' or 'knobs'")
+            raise SgymError(
+                "MaskInObs needs a sgym environment with action='slots', 'knobs' or 'route'"
+            )
         self._names = list(parts.spaces)
         self._masks = env.get_wrapper_attr("action_masks")
         flat = flatten_space(parts)

@@ -1,7 +1,7 @@
 """The return of an episode is its metric."""
 
 import pytest
-from playing import make, play, toy
+from playing import CLUSTERS, make, play, toy
 
 TWO_CLASSES = [
     {"name": "reader", "share": 0.7, "token_time": 0.05, "alpha": 2.5},
@@ -37,6 +37,13 @@ def test_rewards_add_up_to_smooth_goodput(action, penalty, seed):
 @pytest.mark.parametrize("decision", ["event", "iteration"])
 def test_rewards_add_up_under_every_form_of_the_metric(metric, decision):
     steps = play(make("slots", scenario=toy(**metric), decision=decision, allow_reject=True))
+    assert total(steps) == pytest.approx(steps[-1][4]["smooth_goodput"], abs=1e-9, rel=1e-12)
+
+
+@pytest.mark.parametrize("name", CLUSTERS)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_rewards_add_up_wherever_an_agent_places_requests(name, seed):
+    steps = play(CLUSTERS[name](), seed=seed)
     assert total(steps) == pytest.approx(steps[-1][4]["smooth_goodput"], abs=1e-9, rel=1e-12)
 
 

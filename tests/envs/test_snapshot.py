@@ -2,12 +2,24 @@
 
 import numpy as np
 import pytest
-from playing import digest, make, play, sampled, toy
+from playing import CLUSTERS, UNEQUAL, digest, make, make_router, play, sampled, toy
+
+BUSY = toy(cluster__instances=2, latency__noise=0.2, workload__rate=20.0)
+MAKERS = CLUSTERS | {
+    action: lambda action=action: make(action, scenario=BUSY)
+    for action in ("slots", "knobs", "scores", "index")
+}
+MAKERS |= {
+    f"router of {policy}": lambda policy=policy: make_router(
+        scenario=UNEQUAL | {"policy": {"name": policy}}
+    )
+    for policy in ("vtc", "fastserve", "ltr", "random")
+}
 
 
-@pytest.mark.parametrize("action", ["slots", "knobs", "scores", "index"])
-def test_a_restored_environment_goes_on_exactly_as_before(action):
-    env = make(action, scenario=toy(cluster__instances=2, latency__noise=0.2, workload__rate=20.0))
+@pytest.mark.parametrize("name", MAKERS)
+def test_a_restored_environment_goes_on_exactly_as_before(name):
+    env = MAKERS[name]()
     _, info = env.reset(seed=2)
     for _ in range(12):
         info = env.step(sampled(env, info))[4]

@@ -1,0 +1,198 @@
+"""Actions that order all requests of an instance, with a slot or not: `knobs` and `index`."""
+
+from sgym._jit import kernel
+from sgym.core import queue, steer
+from sgym.core.layout import NONE
+from sgym.envs.actions import (
+    CLOSED,
+    EDF,
+    FCFS,
+    GENTLE,
+    LIMITS,
+    LLF,
+    NUM_INDEX_KNOBS,
+    ORDERINGS,
+    RESERVATIONS,
+    SPF,
+)
+from sgym.envs.entries import apply, chunks_prompts, name, open_limits
+from sgym.envs.observe import request_numbers, scaled
+
+NUM_LIMITS, NUM_RESERVATIONS = len(LIMITS), len(RESERVATIONS)
+NUM_KNOBS = len(ORDERINGS) * NUM_RESERVATIONS * NUM_LIMITS
+
+FIRST = 1e6  # score before anything is taken off: scored requests stand ahead of later arrivals
+TOKENS, SECONDS = 512.0, 1.0  # units of a base score, so that weights of size 1 matter
+AGING = 20.0  # tokens per second, as the built-in spf
+PREFILL_TIME = 1e-4  # seconds per prompt token, as the built-in llf
+
+
+@kernel
+def is_valid_knob(instance, engine, knob):
+    """Whether an action of `knobs` applies to an instance."""
+    if knob >= NUM_KNOBS:
+        return False
+    limit = knob % NUM_LIMITS
+    if limit == CLOSED:
+        return instance["num_running"] > 0
+    return limit != GENTLE or chunks_prompts(engine)
+
+
+@kernel
+def waiting_order(ordering, request):
+    """Score of a waiting request under one of ORDERINGS, above 0."""
+    late = max(request["lateness"], 0.0)
+    if ordering == SPF:
+        behind = (request["prompt"] + AGING * request["arrival"]) / TOKENS
+    elif ordering == EDF:
+        behind = request["due"] / SECONDS
+    elif ordering == LLF:
+        known = request["prompt"] + request["generated"]
+        behind = (request["due"] + late - PREFILL_TIME * known) / SECONDS
+    else:
+        behind = request["arrival"] / SECONDS
+    return FIRST - min(behind, FIRST - 1.0)
+
+
+@kernel
+def running_order(ordering, request):
+    """Score of a running request under one of ORDERINGS; 0 = stay in order of admission."""
+    if ordering == FCFS or ordering == SPF:
+        return 0.0
+    late = 0.0 if ordering == EDF else max(request["lateness"], 0.0)
+    return FIRST - min((request["due"] + late) / SECONDS, FIRST - 1.0)
+
+
+@kernel
+def expected_blocks(state, i, expected_output):
+    """KV blocks that the running requests are expected to ask for still."""
+    tokens = 0.0
+    for k in range(state.instances[i]["num_running"]):
+        generated = state.requests[state.running[i, k]]["generated"]
+        tokens += max(0.0, expected_output - generated)
+    return tokens / state.engines[i]["block_size"]
+
+
+@kernel
+def act_knobs(state, desk, knob, i):
+    """An ordering, a reservation and a limit; an invalid knob leaves the Steering in force."""
+    instance, engine = state.instances[i], state.engines[i]
+    if not is_valid_knob(instance, engine, knob):
+        return 1
+    limit = knob % NUM_LIMITS
+    reservation = RESERVATIONS[knob // NUM_LIMITS % NUM_RESERVATIONS]
+    ordering = knob // (NUM_LIMITS * NUM_RESERVATIONS)
+    open_limits(instance, engine)
+    if reservation > 0.0:
+        expected = expected_blocks(state, i, desk.settings[0]["expected_output"])
+        instance["reserve"] = int(reservation * expected)
+    if limit == CLOSED:
+        instance["active_cap"] = instance["num_running"]
+    elif limit == GENTLE:
+        instance["token_budget"] = max(1, engine["max_num_batched_tokens"] // 4)
+        instance["chunk_cap"] = max(1, engine["max_num_batched_tokens"] // 8)
+    force = desk.in_force[i]
+    if force["ordering"] == ordering and force["preemptions"] == instance["preemptions"]:
+        order_newcomers(state, desk, ordering, i)
+    else:
+        order_all(state, desk, ordering, i)
+    force["ordering"] = ordering
+    force["preemptions"] = instance["preemptions"]
+    return 0
+
+
+@kernel
+def rank(entry, request, ordering, extra):
+    """Write the scores of a request under an ordering, plus `extra`, for both queues."""
+    entry["waiting_score"] = waiting_order(ordering, request) + extra
+    entry["running_score"] = running_order(ordering, request) + extra
+
+
+@kernel
+def order_all(state, desk, ordering, i):
+    """Score every request of the instance."""
+    count = 0
+    for k in range(state.instances[i]["num_running"]):
+        r = state.running[i, k]
+        name(desk.steered[count], r)
+        rank(desk.steered[count], state.requests[r], ordering, 0.0)
+        count += 1
+    r = queue.first(state.requests, state.instances[i])
+    while r != NONE:
+        name(desk.steered[count], r)
+        rank(desk.steered[count], state.requests[r], ordering, 0.0)
+        count += 1
+        r = queue.following(state.requests, r)
+    apply(state, desk, i, count)
+
+
+@kernel
+def order_newcomers(state, desk, ordering, i):
+    """What `order_all` would do where the same ordering is in force: O(log n) per new arrival.
+
+    A waiting request's score depends on nothing that changes while it waits; those without a score,
+    the new ones, are the last of the queue.
+    """
+    requests, instance, entry = state.requests, state.instances[i], desk.steered[0]
+    for k in range(instance["num_running"]):
+        r = state.running[i, k]
+        name(entry, r)
+        rank(entry, requests[r], ordering, 0.0)
+        steer.score(requests, instance, entry)
+    r = queue.last(requests, instance)
+    while r != NONE and requests[r]["waiting_score"] == 0.0:
+        name(entry, r)
+        rank(entry, requests[r], ordering, 0.0)
+        steer.score(requests, instance, entry)
+        r = queue.last(requests, instance)
+
+
+@kernel
+def act_index(state, desk, action, i):
+    """Base ordering plus weights on features, over all requests; then reserve, budget and cap."""
+    settings, instance, engine = desk.settings[0], state.instances[i], state.engines[i]
+    base, now = settings["base"], state.cluster[0]["clock"]
+    count = 0
+    for k in range(instance["num_running"]):
+        r = state.running[i, k]
+        name(desk.steered[count], r)
+        extra = weighted(state, desk, action, r, i, now)
+        rank(desk.steered[count], state.requests[r], base, extra)
+        count += 1
+    r = queue.first(state.requests, instance)
+    while r != NONE:
+        name(desk.steered[count], r)
+        extra = weighted(state, desk, action, r, i, now)
+        rank(desk.steered[count], state.requests[r], base, extra)
+        count += 1
+        r = queue.following(state.requests, r)
+    width = desk.request_columns.size
+    knobs = action[width : width + NUM_INDEX_KNOBS]
+    set_index_knobs(state, settings, instance, engine, knobs, i)
+    apply(state, desk, i, count)
+    return 0
+
+
+@kernel
+def weighted(state, desk, action, r, i, now):
+    """Weights times features of one request."""
+    raw = desk.raw
+    request_numbers(state.requests[r], state.engines[i], now, raw)
+    total = 0.0
+    for j in range(desk.request_columns.size):
+        total += action[j] * scaled(desk.request_columns[j], raw)
+    return total
+
+
+@kernel
+def set_index_knobs(state, settings, instance, engine, knobs, i):
+    """Reserve, budget and cap of `index`: 0 = as the base, below 0 = down to 1/16 and 1/64."""
+    open_limits(instance, engine)
+    share = min(max(settings["reservation"] + 0.5 * knobs[0], 0.0), 1.0)
+    if share > 0.0:
+        instance["reserve"] = int(share * expected_blocks(state, i, settings["expected_output"]))
+    if knobs[1] < 0.0 and chunks_prompts(engine):
+        budget = engine["max_num_batched_tokens"] * 2.0 ** (4.0 * knobs[1])
+        instance["token_budget"] = max(1, int(budget))
+    if knobs[2] < 0.0:
+        instance["active_cap"] = max(1, int(engine["max_num_seqs"] * 2.0 ** (6.0 * knobs[2])))

@@ -1,0 +1,138 @@
+"""Actions on the requests that an agent sees: a verb or a score per slot."""
+
+import math
+
+from sgym._jit import kernel
+from sgym.core import migration
+from sgym.core.layout import NONE, PREFILL, RUNNING
+from sgym.envs.actions import HOLD, MIGRATE, NEUTRAL, PREEMPT, PROMOTE, REJECT
+from sgym.envs.entries import apply, chunks_prompts, name, open_limits
+from sgym.policies import loads, trigger
+
+
+@kernel
+def is_offered(state, i, j):
+    """Whether requests of instance `i` may migrate to instance `j` now.
+
+    A prefill instance offers what takes arrivals, others what takes hand-offs.
+    """
+    cluster, engine, target = state.cluster[0], state.engines[j], state.instances[j]
+    if j == i or state.instances[i]["migrating_out"] >= cluster["max_migrations"]:
+        return False
+    if target["migrating_in"] >= cluster["max_migrations"]:
+        return False
+    if target["num_running"] + target["num_loading"] >= engine["max_num_seqs"]:
+        return False
+    if state.instances[i]["role"] == PREFILL:
+        return loads.accepts_arrivals(state, j)
+    return loads.accepts_handoffs(state, j)
+
+
+@kernel
+def offer_migrations(state, desk, i):
+    """Write into `desk.destinations` where requests of instance `i` may migrate to."""
+    for j in range(desk.destinations.size):
+        desk.destinations[j] = 1 if is_offered(state, i, j) else 0
+
+
+@kernel
+def may_migrate(state, desk, r):
+    """Whether request `r` may migrate to each of the destinations, of which there are some."""
+    some = False
+    for j in range(desk.destinations.size):
+        if desk.destinations[j]:
+            some = True
+            if not migration.can_migrate(state, r, j):
+                return False
+    return some
+
+
+@kernel
+def is_valid_verb(state, desk, r, verb):
+    """Whether a verb applies to request `r` of a slot."""
+    settings = desk.settings[0]
+    if verb == NEUTRAL:
+        return True
+    if r == NONE:
+        return False
+    if verb == PROMOTE:
+        return True
+    if verb == MIGRATE:
+        return settings["migrates"] == 1 and may_migrate(state, desk, r)
+    if state.requests[r]["phase"] == RUNNING:
+        return verb == PREEMPT
+    return verb == HOLD or (verb == REJECT and settings["allow_reject"] == 1)
+
+
+@kernel
+def act_slots(state, desk, action, i):
+    """One verb per slot, a level of the token budget and, if there is one, a destination."""
+    instance, engine, count = state.instances[i], state.engines[i], desk.slots.size
+    destination, invalid = NONE, 0
+    if desk.settings[0]["num_destinations"] > 0:
+        destination = int(action[count + 1])
+        if not desk.destinations[destination]:
+            invalid += 1 if destination > 0 else 0
+            destination = NONE
+    named = 0
+    for k in range(count):
+        verb, r = int(action[k]), desk.slots[k]
+        if verb == NEUTRAL:
+            continue
+        if not is_valid_verb(state, desk, r, verb) or (verb == MIGRATE and destination == NONE):
+            invalid += 1
+            continue
+        entry = desk.steered[named]
+        name(entry, r)
+        say(entry, verb, destination)
+        named += 1
+    open_limits(instance, engine)
+    level = int(action[count])
+    if level > 0 and not chunks_prompts(engine):
+        invalid += 1
+        level = 0
+    instance["token_budget"] = max(1, engine["max_num_batched_tokens"] >> level)
+    apply(state, desk, i, named)
+    note_moved(state, desk, i, named)
+    return invalid
+
+
+@kernel
+def say(entry, verb, destination):
+    """Write what a verb means into an entry of a Steering."""
+    if verb == PREEMPT:
+        entry["preempt"] = 1
+    elif verb == HOLD:
+        entry["waiting_score"] = -math.inf
+    elif verb == REJECT:
+        entry["reject"] = 1
+    elif verb == PROMOTE:
+        entry["waiting_score"] = 1.0
+        entry["running_score"] = 1.0
+    else:
+        entry["migrate_to"] = destination
+
+
+@kernel
+def note_moved(state, desk, i, named):
+    """Tell the triggers of the requests that have just joined another queue."""
+    for entry in desk.steered[:named]:
+        j = state.requests[entry["request"]]["instance"]
+        if j != i:
+            trigger.note_arrival(desk.triggers[j], state.requests[entry["request"]])
+
+
+@kernel
+def act_scores(state, desk, action, i):
+    """A score per slot: admission order where it waits, budget order and victims where it runs."""
+    count = 0
+    for k in range(desk.slots.size):
+        r = desk.slots[k]
+        if r != NONE and action[k] != 0.0:
+            name(desk.steered[count], r)
+            desk.steered[count]["waiting_score"] = action[k]
+            desk.steered[count]["running_score"] = action[k]
+            count += 1
+    open_limits(state.instances[i], state.engines[i])
+    apply(state, desk, i, count)
+    return 0
