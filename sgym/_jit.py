@@ -55,7 +55,7 @@ os.environ.setdefault("NUMBA_CACHE_DIR", str(cache_directory()))
 
 import numba  # noqa: E402  (the cache directory must be set first)
 
-OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "_nrt": False}
+from sgym._reference import References, by_reference  # noqa: E402, F401
 
 
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -64,16 +64,8 @@ def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     `_nrt=False` compiles without numba's memory management: a kernel that allocates does not
     compile, and arrays are passed without atomic reference counts (measured: 8 times faster).
     """
-    return numba.njit(cache=True, **OPTIONS)(function)
-
-
-def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile `function` into its callers, so that a call costs nothing.
-
-    For what runs once per iteration or token: passing the arrays of a State costs some 30 ns a
-    call (measured: an iteration takes a third of the time). Compiles longer, so not for the rest.
-    """
-    return numba.njit(cache=True, forceinline=True, **OPTIONS)(function)
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "_nrt": False}
+    return numba.njit(cache=True, **options)(function)
 
 
 def python_version(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -6,7 +6,7 @@ Everywhere: REQUEST `requests` (n,), the records ENGINE `engine`, INSTANCE `inst
 
 import math
 
-from sgym._jit import inlined, kernel
+from sgym._jit import kernel
 from sgym.core import kv, log, metric, network, queue, swap
 from sgym.core.layout import HOST, MOVING, NONE, RUNNING, WAITING, Former, Move, Transfer
 
@@ -15,19 +15,19 @@ ORCA = int(Former.ORCA)
 SWAPPED_FIRST = -(1 << 62)  # rank ahead of all that are not swapped
 
 
-@inlined
+@kernel
 def blocks_for(tokens, block_size):
     """Blocks that hold this many tokens."""
     return (tokens + block_size - 1) // block_size
 
 
-@inlined
+@kernel
 def is_held(request):
     """Whether a policy keeps this waiting request from being admitted."""
     return request["held"] > 0 or request["waiting_score"] == -math.inf
 
 
-@inlined
+@kernel
 def count_waiting(instance, request, sign):
     """Keep the counters of the waiting queue in step with one request that joins or leaves."""
     held = 1 if is_held(request) else 0
@@ -62,7 +62,7 @@ def enqueue(requests, engine, instance, r, at_front):
     queue.insert(requests, instance, r)
 
 
-@inlined
+@kernel
 def dequeue(requests, instance, r):
     """A request leaves the waiting queue."""
     queue.remove(requests, instance, r)
@@ -90,7 +90,7 @@ def let_go(instance, request):
             instance["num_scored"] -= 1
 
 
-@inlined
+@kernel
 def open_pass(instance):
     """Start to form a batch: decide whether holds count in this pass.
 
@@ -101,7 +101,7 @@ def open_pass(instance):
     instance["ignores_holds"] = 1 if nothing_else and instance["num_running"] == 0 else 0
 
 
-@inlined
+@kernel
 def num_eligible(instance):
     """Waiting requests that may be admitted."""
     if instance["ignores_holds"]:
@@ -109,7 +109,7 @@ def num_eligible(instance):
     return instance["num_waiting"] - instance["num_held"]
 
 
-@inlined
+@kernel
 def head(requests, instance):
     """The next request to admit, or NONE."""
     r = queue.first(requests, instance)
@@ -122,7 +122,7 @@ def head(requests, instance):
     return r
 
 
-@inlined
+@kernel
 def can_hold(engine, instance, blocks):
     """Whether so many blocks can be given away with the watermark and the reserve left free."""
     spare = engine["watermark_blocks"]
@@ -133,7 +133,7 @@ def can_hold(engine, instance, blocks):
     return blocks + spare <= instance["free_blocks"]
 
 
-@inlined
+@kernel
 def has_seat(instance):
     """Whether another request may run; those whose KV is on its way here have their seats."""
     return instance["num_running"] + instance["num_loading"] < instance["active_cap"]
@@ -186,7 +186,7 @@ def bytes_to_send(state, r):
     return max(size / cluster["num_layers"], size - sent)
 
 
-@inlined
+@kernel
 def admit(state, i, r):
     """Move a waiting request to the tail of the running ones."""
     instance, request = state.instances[i], state.requests[r]
@@ -203,7 +203,7 @@ def admit(state, i, r):
         request["first_scheduled"] = state.cluster[0]["clock"]
 
 
-@inlined
+@kernel
 def schedule(request, instance, tokens):
     """Put this many tokens of a running request into the batch."""
     promised = request["generated"] + request["placeholders"]
@@ -299,7 +299,7 @@ def drop(state, i, r):
     request["computed"] = 0
 
 
-@inlined
+@kernel
 def tighter(a, b):
     """The smaller of two caps, where 0 means none."""
     if a == 0:
@@ -309,7 +309,7 @@ def tighter(a, b):
     return min(a, b)
 
 
-@inlined
+@kernel
 def holds_prefill(requests, instance, running):
     """Whether prefill is deferred now: vLLM's `throttle_prefills`.
 

@@ -1,6 +1,6 @@
 """The event loop: `advance` runs until somebody must decide, `route` and others carry it out."""
 
-from sgym._jit import inlined, kernel
+from sgym._jit import kernel
 from sgym.core import (
     ahead,
     batch,
@@ -33,7 +33,7 @@ __all__ = ["advance", "hand_off", "iterate", "route", "set_role"]
 STAGE, LAST_STAGE = int(Transfer.STAGE), int(Transfer.LAST_STAGE)
 
 
-@inlined
+@kernel
 def advance(state):
     """Run until a decision is due, and say which: DONE, ROUTE, HANDOFF, SCHEDULE or FULL.
 
@@ -103,14 +103,14 @@ def advance(state):
             return stop(cluster, SCHEDULE)
 
 
-@inlined
+@kernel
 def stop(cluster, decision):
     """Remember what `advance` stopped for."""
     cluster["decision"] = decision
     return decision
 
 
-@inlined
+@kernel
 def is_full(state, cluster):
     """Whether a log or a pool might not hold what happens next."""
     room = 3 * state.running.shape[1] + 8
@@ -124,13 +124,13 @@ def is_full(state, cluster):
     )
 
 
-@inlined
+@kernel
 def is_log_full(log, count, room):
     """Whether a log that is wanted has no room left."""
     return log.size > 0 and count + room > log.size
 
 
-@inlined
+@kernel
 def arrive(requests, engines, cluster, dry):
     """Let the next request arrive; False if no engine can ever serve it."""
     r = cluster["next_arrival"]

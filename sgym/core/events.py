@@ -1,6 +1,6 @@
 """The queue of what happens next, beside arrivals: iterations that end, KV that arrives, asking."""
 
-from sgym._jit import inlined, kernel
+from sgym._jit import kernel
 from sgym.core import heap, log
 from sgym.core.layout import NONE, Move
 
@@ -10,14 +10,14 @@ ROLE = int(Move.ROLE)
 ITERATION_ENDS, TRANSFER_ENDS, SWAP_ENDS, HANDOFF_DUE, ROLE_DUE, INSTANCE_ASKS = range(6)
 
 
-@inlined
+@kernel
 def push(state, time, kind, index):
     """Have something happen at `time`; the pool has room, as `advance` sees to it."""
     cluster = state.cluster[0]
     cluster["num_events"] = heap.push(state.events, cluster["num_events"], time, kind, index)
 
 
-@inlined
+@kernel
 def ask(state, i):
     """Have an idle instance with work asked for its next batch once this moment's events are in."""
     instance = state.instances[i]
@@ -31,14 +31,14 @@ def ask(state, i):
         push(state, state.cluster[0]["clock"], INSTANCE_ASKS, i)
 
 
-@inlined
+@kernel
 def check_role(state, i):
     """Have an instance that has drained change its role once hand-offs of this moment are in."""
     if state.instances[i]["next_role"] != NONE and is_empty(state.instances[i]):
         push(state, state.cluster[0]["clock"], ROLE_DUE, i)
 
 
-@inlined
+@kernel
 def is_empty(instance):
     """Whether an instance has nothing to do."""
     return instance["num_running"] + instance["num_waiting"] + instance["num_loading"] == 0

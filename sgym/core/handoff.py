@@ -1,13 +1,13 @@
 """Prefill here, decode there: a finished prefill leaves, waits for room, is sent, and joins."""
 
-from sgym._jit import inlined, kernel
+from sgym._jit import kernel
 from sgym.core import batch, events, kv, log, metric, network, queue, swap
 from sgym.core.layout import MOVING, NONE, PREFILL, Move
 
 HANDOFF = int(Move.HANDOFF)
 
 
-@inlined
+@kernel
 def leaves(instance, request):
     """Whether a request that just got a token is to be handed off."""
     if request["other"] != NONE:

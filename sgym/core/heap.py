@@ -1,6 +1,6 @@
 """A binary heap of EVENT entries in an array, ordered by time, then kind, then index."""
 
-from sgym._jit import inlined, kernel
+from sgym._jit import kernel
 
 
 @kernel
@@ -21,7 +21,7 @@ def put(entry, time, kind, index) -> None:
     entry["index"] = index
 
 
-@inlined
+@kernel
 def swap(heap, a, b) -> None:
     """Exchange two entries."""
     time, kind, index = heap[a]["time"], heap[a]["kind"], heap[a]["index"]
@@ -29,7 +29,7 @@ def swap(heap, a, b) -> None:
     put(heap[b], time, kind, index)
 
 
-@inlined
+@kernel
 def push(heap, size, time, kind, index) -> int:
     """Add an entry to the first `size` ones; returns the new size."""
     child = size
@@ -43,7 +43,7 @@ def push(heap, size, time, kind, index) -> int:
     return size + 1
 
 
-@inlined
+@kernel
 def sink(heap, size) -> None:
     """Restore the order after the first entry was changed to a later time."""
     parent = 0
@@ -59,7 +59,7 @@ def sink(heap, size) -> None:
         parent = child
 
 
-@inlined
+@kernel
 def pop(heap, size) -> int:
     """Remove the first entry; returns the new size."""
     last = size - 1

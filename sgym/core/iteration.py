@@ -2,7 +2,7 @@
 
 import math
 
-from sgym._jit import inlined
+from sgym._jit import kernel
 from sgym.core import (
     ahead,
     batch,
@@ -29,7 +29,7 @@ SGLANG = int(Former.SGLANG)
 INVERSE_LOG_RATIO = 1.0 / math.log(GAP_RATIO)
 
 
-@inlined
+@kernel
 def iterate(state):
     """Answer SCHEDULE: form a batch under the Steering in force and start its iteration."""
     cluster = state.cluster[0]
@@ -78,7 +78,7 @@ def iterate(state):
         events.ask(state, i)
 
 
-@inlined
+@kernel
 def form(state, i):
     """Form a batch the way this engine does."""
     former = state.engines[i]["former"]
@@ -94,7 +94,7 @@ def form(state, i):
         vllm_v1.form(state, i)
 
 
-@inlined
+@kernel
 def clear_batch(instance):
     """Forget the previous batch."""
     instance["prefill_tokens"] = 0
@@ -106,7 +106,7 @@ def clear_batch(instance):
     instance["decode_kv"] = 0
 
 
-@inlined
+@kernel
 def total_prefill_attention(requests, instance, latency, running):
     """Seconds of attention of all prefill chunks in the batch."""
     total = 0.0
@@ -118,7 +118,7 @@ def total_prefill_attention(requests, instance, latency, running):
     return total
 
 
-@inlined
+@kernel
 def complete(state, instance, cluster, i):
     """End an iteration: deliver its tokens, let finished requests go."""
     requests, running = state.requests, state.running[i]
@@ -154,7 +154,7 @@ def complete(state, instance, cluster, i):
     instance["busy"] = 0
 
 
-@inlined
+@kernel
 def deliver(requests, cluster, tokens, r, now):
     """One token of request r is out."""
     request = requests[r]
@@ -174,7 +174,7 @@ def deliver(requests, cluster, tokens, r, now):
         log.token(tokens, cluster, r, request["generated"], now)
 
 
-@inlined
+@kernel
 def gap_bin(gap):
     """Bin of the histogram of times between tokens."""
     if gap <= GAP_MIN:
@@ -182,7 +182,7 @@ def gap_bin(gap):
     return min(GAP_BINS - 1, int(math.log(gap / GAP_MIN) * INVERSE_LOG_RATIO))
 
 
-@inlined
+@kernel
 def finish(state, i, r):
     """The last token is out: memory is free again."""
     request, cluster = state.requests[r], state.cluster[0]

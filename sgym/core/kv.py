@@ -4,12 +4,12 @@ All blocks are taken and freed here. Where the engine has prefix caching, `sgym.
 which ones they are.
 """
 
-from sgym._jit import inlined, kernel
+from sgym._jit import kernel
 from sgym.core import prefix
 from sgym.core.layout import HOST, NONE
 
 
-@inlined
+@kernel
 def grow(state, i, r, blocks):
     """Give a request more KV blocks of instance `i`, its own."""
     request = state.requests[r]
@@ -37,7 +37,7 @@ def reuse(state, i, r, found):
     instance["found"] += tokens
 
 
-@inlined
+@kernel
 def release(state, i, r):
     """Free all KV blocks that a request holds on instance `i`, its own."""
     request = state.requests[r]
@@ -112,7 +112,7 @@ def adopt(state, r):
     request["other_table"] = NONE
 
 
-@inlined
+@kernel
 def count_up(state, i):
     """Bring an instance's sums over time up to now; called before its numbers change."""
     instance = state.instances[i]

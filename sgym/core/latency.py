@@ -2,11 +2,11 @@
 
 import math
 
-from sgym._jit import inlined
+from sgym._jit import kernel
 from sgym.core import random
 
 
-@inlined
+@kernel
 def segment(grid, count, x):
     """Index i of the interval grid[i] .. grid[i+1] that holds x, or the outermost one."""
     low, high = 0, count - 1
@@ -19,7 +19,7 @@ def segment(grid, count, x):
     return low
 
 
-@inlined
+@kernel
 def curve(grid, values, count, x):
     """Piecewise linear; constant below the first point, the last slope beyond the last one."""
     if count == 0:
@@ -31,13 +31,13 @@ def curve(grid, values, count, x):
     return values[i] + share * (values[i + 1] - values[i])
 
 
-@inlined
+@kernel
 def share_in(grid, i, x):
     """Where x lies in interval i: 0 at its start, 1 at its end; not below 0, perhaps above 1."""
     return max(0.0, (x - grid[i]) / (grid[i + 1] - grid[i]))
 
 
-@inlined
+@kernel
 def prefill_attention(latency, chunk, prefix):
     """Seconds of attention for `chunk` new tokens of one request behind `prefix` cached ones."""
     if latency["num_chunks"] == 0:
@@ -51,7 +51,7 @@ def prefill_attention(latency, chunk, prefix):
     return near + v * (far - near)
 
 
-@inlined
+@kernel
 def decode_attention(latency, batch, kv):
     """Seconds of attention for `batch` decoding sequences with `kv` entries together."""
     if latency["num_batches"] == 0 or batch == 0:
@@ -66,7 +66,7 @@ def decode_attention(latency, batch, kv):
     return low + u * (high - low)
 
 
-@inlined
+@kernel
 def iteration_time(latency, instance, prefill_attention_time, cluster):
     """Seconds of the batch that INSTANCE describes."""
     tokens = instance["prefill_tokens"] + instance["decode_seqs"]

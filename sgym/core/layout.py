@@ -16,6 +16,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sgym._jit import References, by_reference
+
 NONE = -1
 HOST = -2  # as a place of KV: the memory of the host
 NEVER = 1e300  # seconds; a time that does not come
@@ -499,8 +501,8 @@ MOVE = np.dtype(
 )
 
 
-class State(NamedTuple):
-    """Everything that changes during an episode; copying the arrays copies the simulation."""
+class Arrays(NamedTuple):
+    """The arrays of a State."""
 
     requests: np.ndarray  # REQUEST (num_requests,), sorted by arrival
     engines: np.ndarray  # ENGINE (num_instances,)
@@ -520,3 +522,32 @@ class State(NamedTuple):
     iterations: np.ndarray  # ITERATION log; empty = not logged
     batches: np.ndarray  # BATCHED log; empty = not logged
     moves: np.ndarray  # MOVE log; empty = not logged
+
+
+class State(References, Arrays):
+    """Everything that changes during an episode; copying the arrays copies the simulation."""
+
+
+by_reference(
+    State,
+    {
+        "requests": (REQUEST, 1),
+        "engines": (ENGINE, 1),
+        "instances": (INSTANCE, 1),
+        "cluster": (CLUSTER, 1),
+        "running": (np.dtype(np.int32), 2),
+        "events": (EVENT, 1),
+        "dry": (EVENT, 1),
+        "latency": (LATENCY, 1),
+        "transfers": (TRANSFER, 1),
+        "hashes": (np.dtype(np.int64), 1),
+        "blocks": (BLOCK, 2),
+        "buckets": (np.dtype(np.int32), 2),
+        "tables": (TABLE, 1),
+        "ahead": (AHEAD, 3),
+        "tokens": (TOKEN, 1),
+        "iterations": (ITERATION, 1),
+        "batches": (BATCHED, 1),
+        "moves": (MOVE, 1),
+    },
+)

@@ -8,7 +8,7 @@ finds requests that turn from one kind to the other; a running request is put th
 iteration will end after that time.
 """
 
-from sgym._jit import inlined, kernel
+from sgym._jit import kernel
 from sgym.core import heap
 from sgym.core.layout import FINISHED, NEVER, RUNNING, Penalty, RewardKind
 
@@ -18,7 +18,7 @@ QOE = int(RewardKind.QOE)
 NO_LATENESS = -NEVER  # seconds; before the first token where lateness may be negative
 
 
-@inlined
+@kernel
 def penalty(cluster, late):
     """F of an idle latency in seconds; 0 before the first token."""
     if late <= NO_LATENESS:
@@ -30,7 +30,7 @@ def penalty(cluster, late):
     return late
 
 
-@inlined
+@kernel
 def slope(cluster, request):
     """w: tokens lost per unit of f."""
     if cluster["scale_by_tokens"]:
@@ -38,7 +38,7 @@ def slope(cluster, request):
     return request["alpha"]
 
 
-@inlined
+@kernel
 def dry_time(request):
     """When the reader of this request has waited as long as ever before: penalty grows."""
     return request["due"] + request["lateness"]
@@ -60,7 +60,7 @@ def accrue(cluster, request, sign):
     cluster["dry_wcc"] += w * c * c
 
 
-@inlined
+@kernel
 def track(requests, cluster, dry, r):
     """Enter a request into the heap of dry times, unless it is there or overdue already."""
     request = requests[r]
@@ -71,7 +71,7 @@ def track(requests, cluster, dry, r):
         cluster["num_dry"] = heap.push(dry, cluster["num_dry"], dry_time(request), 0, r)
 
 
-@inlined
+@kernel
 def track_running(requests, cluster, dry, running, instance):
     """Track the running requests that will run dry before the iteration under way ends."""
     if not cluster["track"]:
@@ -84,7 +84,7 @@ def track_running(requests, cluster, dry, running, instance):
             track(requests, cluster, dry, running[k])
 
 
-@inlined
+@kernel
 def deliver(cluster, request, now):
     """One token reaches the reader: lateness, benefit and gaps follow."""
     if request["generated"] == 0 and cluster["from_first_token"]:
@@ -109,7 +109,7 @@ def deliver(cluster, request, now):
     cluster["earned"] += request["weight"]
 
 
-@inlined
+@kernel
 def finish(cluster, request):
     """Book what counts only for a finished request: equation 7's tokens, and Andes' QoE.
 

@@ -6,7 +6,7 @@ blocks are taken at the target before each copy. If it has no room, the request 
 preempted, or too many copies were not enough, all is as if nothing had been tried.
 """
 
-from sgym._jit import inlined, kernel
+from sgym._jit import kernel
 from sgym.core import batch, events, handoff, kv, log, metric, network
 from sgym.core.layout import (
     HOST,
@@ -170,7 +170,7 @@ def pause(state, r):
         events.check_role(state, i)
 
 
-@inlined
+@kernel
 def wants_to_stop(request):
     """Whether a running request waits for its iteration to end, to be stopped for the last copy."""
     return request["other"] != NONE and request["transfer"] == NONE

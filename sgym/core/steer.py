@@ -1,6 +1,6 @@
 """Acting on a Steering: reject, preempt, sort. Its caps stay in INSTANCE until the next one."""
 
-from sgym._jit import inlined, kernel
+from sgym._jit import kernel
 from sgym.core import ahead, batch, handoff, log, migration, queue
 from sgym.core.layout import HOST, NONE, REJECTED, RUNNING, WAITING, Move
 
@@ -143,7 +143,7 @@ def release(requests, instance):
         r = queue.following(requests, r)
 
 
-@inlined
+@kernel
 def sort_running(requests, instance, running):
     """Highest running score first; stable, and cheap when nearly sorted."""
     if not instance["running_scored"]:

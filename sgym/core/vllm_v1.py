@@ -1,11 +1,11 @@
 """The batch former of vLLM's V1 engine as of 0.33.0 (`vllm/v1/core/sched/scheduler.py`)."""
 
-from sgym._jit import inlined, kernel
+from sgym._jit import kernel
 from sgym.core import ahead, batch, kv, prefix
 from sgym.core.layout import MOVING, NONE
 
 
-@inlined
+@kernel
 def form(state, i):
     """Fill the batch: running requests in their order, then waiting ones while they fit."""
     engine, instance = state.engines[i], state.instances[i]
@@ -22,7 +22,7 @@ def form(state, i):
             instance["prefill_backlog"] = 1 if backlog else 0
 
 
-@inlined
+@kernel
 def continue_running(state, i, rules):
     """One decode token or prefill chunk for each running request; preempts to make room.
 
@@ -92,7 +92,7 @@ def victim(requests, engine, instance, running):
     return worst
 
 
-@inlined
+@kernel
 def admit_waiting(state, i, rules):
     """Admit from the head of the queue; stop at the first request that does not fit."""
     requests, engine, instance = state.requests, state.engines[i], state.instances[i]

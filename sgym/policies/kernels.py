@@ -5,7 +5,7 @@ instance forms a batch (scores of running requests, `reserve`), and after it (co
 says is in a file of its own.
 """
 
-from sgym._jit import inlined, kernel
+from sgym._jit import kernel
 from sgym.core import engine
 from sgym.core.layout import HANDOFF, ROUTE, SCHEDULE
 from sgym.policies import andes, fastserve, lightllm, loads, ltr, orders, routers, slack_chunk, vtc
@@ -21,7 +21,7 @@ from sgym.policies.kinds import (
 from sgym.policies.rules import ALONE
 
 
-@inlined
+@kernel
 def on_arrival(state, policy, memory, i):
     """Score the request that is about to join the queue of instance i."""
     cluster, kind = state.cluster[0], policy["kind"]
@@ -36,7 +36,7 @@ def on_arrival(state, policy, memory, i):
         request["waiting_score"] = orders.waiting_score(policy, cluster, request)
 
 
-@inlined
+@kernel
 def before_batch(state, policy, memory, i):
     """Set the scores and knobs that depend on the present state of instance i."""
     if policy["system"] != ALONE:
@@ -59,7 +59,7 @@ def before_batch(state, policy, memory, i):
     orders.reserve(state, policy, i)
 
 
-@inlined
+@kernel
 def after_batch(state, policy, memory, i):
     """Note what was just scheduled."""
     kind = policy["kind"]
@@ -73,7 +73,7 @@ def after_batch(state, policy, memory, i):
         fastserve.after_batch(state, policy, memory, i)
 
 
-@inlined
+@kernel
 def answer(state, policy, memory):
     """Decide what `advance` stopped for, and carry it out."""
     cluster, rules = state.cluster[0], policy[0]

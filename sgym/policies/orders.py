@@ -6,7 +6,7 @@ iteration.
 
 import math
 
-from sgym._jit import inlined, kernel
+from sgym._jit import kernel
 from sgym.core import random
 from sgym.policies.kinds import EDF, LLF, RANDOM, SJF, SLACK_VICTIM, SPF, SRPT
 
@@ -57,7 +57,7 @@ def running_score(policy, request):
     return 0.0
 
 
-@inlined
+@kernel
 def score_running(state, policy, i):
     """Bring the scores of instance i's running requests up to date, where they change."""
     instance, kind = state.instances[i], policy["kind"]
@@ -71,7 +71,7 @@ def score_running(state, policy, i):
             request["waiting_score"] = waiting_score(policy, state.cluster[0], request)
 
 
-@inlined
+@kernel
 def reserve(state, policy, i):
     """Keep blocks free for a share of what the running requests are expected to generate yet."""
     instance = state.instances[i]
