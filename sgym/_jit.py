@@ -13,9 +13,11 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 UNUSED = 30 * 86400  # seconds after which compiled kernels of other versions are thrown away
 
@@ -54,8 +56,21 @@ def forget_unused(parent: Path) -> None:
 os.environ.setdefault("NUMBA_CACHE_DIR", str(cache_directory()))
 
 import numba  # noqa: E402  (the cache directory must be set first)
+from llvmlite import ir  # noqa: E402
+from numba.core.typing.templates import AttributeTemplate  # noqa: E402
+from numba.extending import (  # noqa: E402
+    NativeValue,
+    infer_getattr,
+    lower_getattr,
+    models,
+    register_model,
+    typeof_impl,
+    unbox,
+)
+from numba.np.numpy_support import from_dtype  # noqa: E402
 
-from sgym._reference import References, by_reference  # noqa: E402, F401
+POINTER = ir.IntType(8).as_pointer()
+WORD = 8  # bytes of each value in the table of a References
 
 
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -71,3 +86,95 @@ def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
 def python_version(function: Callable[..., Any]) -> Callable[..., Any]:
     """The uncompiled function behind a kernel (kernels that it calls stay compiled)."""
     return getattr(function, "py_func", function)
+
+
+class References:
+    """Mix-in for a NamedTuple of arrays, to come before it: `class State(References, Arrays)`.
+
+    Numba takes a NamedTuple apart at every call, compiled ones included: with twenty arrays that is
+    over a hundred values. To a kernel this is the address of a table that says what numba needs to
+    know of each array, so kernels compile faster and call each other at little cost.
+
+    The table is made with the tuple, also when it is copied, replaced in part or unpickled.
+    """
+
+    address: int
+    """Of the table."""
+
+    def __new__(cls, *arrays: np.ndarray, **named: np.ndarray) -> Any:
+        made: Any = super().__new__(cls, *arrays, **named)
+        table = np.array([value for array in made for value in _described(array)], np.int64)
+        made._table = table
+        made.address = int(table.ctypes.data)
+        return made
+
+    @classmethod
+    def _make(cls, iterable: Iterable[np.ndarray]) -> Any:
+        return cls(*iterable)
+
+
+def _described(array: np.ndarray) -> list[int]:
+    """The fields of numba's array structure: no owner, size, item size, data, shape, strides."""
+    return [0, 0, array.size, array.itemsize, array.ctypes.data, *array.shape, *array.strides]
+
+
+class Table(numba.types.Type):
+    """Numba's type of a References: its name, and type and place of each array."""
+
+    def __init__(self, name: str, fields: Mapping[str, tuple[Any, int]]) -> None:
+        self.fields = dict(fields)
+        super().__init__(name)
+
+
+@register_model(Table)
+class _TableModel(models.PrimitiveModel):
+    def __init__(self, manager: Any, kind: Any) -> None:
+        super().__init__(manager, kind, POINTER)
+
+
+@infer_getattr
+class _TableFields(AttributeTemplate):
+    key = Table
+
+    def generic_resolve(self, value: Any, attribute: str) -> Any:
+        """Type of `state.requests`."""
+        return value.fields[attribute][0] if attribute in value.fields else None
+
+
+@unbox(Table)
+def _unbox(kind: Any, value: Any, context: Any) -> NativeValue:  # noqa: ARG001
+    number = context.pyapi.object_getattr_string(value, "address")
+    address = context.pyapi.long_as_ulonglong(number)
+    context.pyapi.decref(number)
+    return NativeValue(context.builder.inttoptr(address, POINTER))
+
+
+def by_reference(cls: type, fields: Mapping[str, tuple[np.dtype, int]]) -> None:
+    """Let kernels take a References by its address.
+
+    Args:
+        cls: the NamedTuple with References before it.
+        fields: element type and number of dimensions of each of its arrays, in order.
+    """
+    kinds: dict[str, tuple[Any, int]] = {}
+    place = 0
+    for name, (dtype, ndim) in fields.items():
+        kinds[name] = numba.types.Array(from_dtype(np.dtype(dtype)), ndim, "C"), place
+        place += (5 + 2 * ndim) * WORD
+    table = Table(cls.__name__, kinds)
+    typeof_impl.register(cls)(lambda value, context: table)  # noqa: ARG005
+    for name, (kind, offset) in kinds.items():
+        lower_getattr(table, name)(_loader(kind, offset))
+
+
+def _loader(kind: Any, offset: int) -> Any:
+    """Code that reads one array's structure from the table; it never changes during a call."""
+
+    def load(context: Any, builder: Any, _: Any, table: Any) -> Any:
+        place = builder.gep(table, [ir.Constant(ir.IntType(64), offset)])
+        place = builder.bitcast(place, context.get_value_type(kind).as_pointer())
+        value = builder.load(place)
+        value.set_metadata("invariant.load", builder.module.add_metadata([]))
+        return value
+
+    return load

@@ -48,14 +48,14 @@ def test_the_core_knows_nothing_but_arrays(source):
     assert names <= CORE_MAY_IMPORT
 
 
-def test_two_private_modules_import_numba():
+def test_one_module_imports_numba():
     importers = {
         source.relative_to(PACKAGE).as_posix()
         for source in PACKAGE.rglob("*.py")
         if any(name.split(".")[0] == "numba" for name in imports_of(source))
     }
 
-    assert importers == {"_jit.py", "_reference.py"}
+    assert importers == {"_jit.py"}
 
 
 def test_the_library_does_not_know_agents_and_experiments():
