@@ -9,6 +9,11 @@ from sgym.loading import builtin_scenarios
 from sgym.preflight import notes, unserved
 
 NAMES = tuple(builtin_scenarios())
+CLUSTERS = {
+    name
+    for name in NAMES
+    if sgym.load_scenario(name).cluster.num_instances > 1 and "tiny" not in name
+}
 
 
 def test_both_models_have_every_load_on_both_cards():
@@ -19,7 +24,16 @@ def test_both_models_have_every_load_on_both_cards():
         for gpu in ("a100", "h100")
         for load in loads
     }
-    assert wanted | {"qwen14b-l40s-mixed", "tiny"} == set(NAMES)
+    assert (
+        wanted | {"qwen14b-l40s-mixed"} == {name for name in NAMES if "tiny" not in name} - CLUSTERS
+    )
+
+
+def test_both_models_have_clusters_that_part_prefill_and_decode_and_that_migrate():
+    kinds = ("1p1d", "2p2d", "4p4d", "4x-migration")
+    wanted = {f"{model}-a100-{kind}" for model in ("llama8b", "qwen14b") for kind in kinds}
+    others = {"llama8b-h100-a100-2p2d", "llama8b-a100-2p2d-bursts", "llama8b-a100-4x-prefixes"}
+    assert wanted | others == CLUSTERS
 
 
 @pytest.mark.parametrize("name", NAMES)

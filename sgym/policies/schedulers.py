@@ -15,13 +15,13 @@ SCHEDULERS: dict[str, Builtin] = {
         "vLLM's V1 engine: running requests first, then waiting ones first come first served",
         "vllm 0.33.0, v1/core/sched/scheduler.py",
         engine={"former": "vllm_v1", "scheduling_policy": "fcfs"},
-        simplified="synchronous scheduling, no prefix caching",
+        simplified="async_scheduling and enable_prefix_caching, on in vLLM, are off unless the scenario says so",
     ),
     "vllm-priority": Builtin(
         "vLLM's V1 engine under --scheduling-policy priority: order and victims by priority",
         "vllm 0.33.0, v1/core/sched/scheduler.py",
         engine={"former": "vllm_v1", "scheduling_policy": "priority"},
-        simplified="synchronous scheduling, no prefix caching",
+        simplified="async_scheduling and enable_prefix_caching, on in vLLM, are off unless the scenario says so",
     ),
     "vllm-v0": Builtin(
         "vLLM's V0 engine: prefill-only iterations go before decode-only ones",
