@@ -15,19 +15,19 @@ SCHEDULERS: dict[str, Builtin] = {
         "vLLM's V1 engine: running requests first, then waiting ones first come first served",
         "vllm 0.33.0, v1/core/sched/scheduler.py",
         engine={"former": "vllm_v1", "scheduling_policy": "fcfs"},
-        simplified="async_scheduling and enable_prefix_caching, on in vLLM, are off unless the scenario says so",
+        simplified="prefix caching and async scheduling only if the scenario sets them",
     ),
     "vllm-priority": Builtin(
         "vLLM's V1 engine under --scheduling-policy priority: order and victims by priority",
         "vllm 0.33.0, v1/core/sched/scheduler.py",
         engine={"former": "vllm_v1", "scheduling_policy": "priority"},
-        simplified="async_scheduling and enable_prefix_caching, on in vLLM, are off unless the scenario says so",
+        simplified="prefix caching and async scheduling only if the scenario sets them",
     ),
     "vllm-v0": Builtin(
         "vLLM's V0 engine: prefill-only iterations go before decode-only ones",
         "vllm 0.6.6, core/scheduler.py",
         engine={"former": "vllm_v0", "scheduling_policy": "fcfs", "enable_chunked_prefill": False},
-        simplified="preemption by recompute only",
+        simplified="preemption by recompute unless the scenario sets swap",
     ),
     "sarathi": Builtin(
         "Sarathi-Serve: decodes first, prompts in chunks that fill the budget (OSDI 2024)",
