@@ -108,6 +108,11 @@ class References:
         made.address = int(table.ctypes.data)
         return made
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy has a table of its own: the address of this one must not travel with it."""
+        arrays: Any = self
+        return type(self), tuple(arrays)
+
     @classmethod
     def _make(cls, iterable: Iterable[np.ndarray]) -> Any:
         return cls(*iterable)

@@ -1,11 +1,14 @@
+import copy
 import os
+import pickle
 import time
 
 import numpy as np
 import pytest
 
+import sgym
 from sgym import _jit
-from sgym.core import queue
+from sgym.core import engine, queue
 from sgym.core.layout import INSTANCE, NONE, REQUEST
 
 
@@ -59,3 +62,16 @@ def test_a_kernel_that_allocates_does_not_compile():
         return
     with pytest.raises(Exception, match=r"No implementation of function"):
         _jit.kernel(allocates)(3)
+
+
+def test_a_copy_of_a_state_points_to_its_own_arrays():
+    state = sgym.Simulator("tiny", seed=0).state
+    copies = (copy.deepcopy(state), pickle.loads(pickle.dumps(state)), state._replace())
+    for twin in copies:
+        assert twin.address != state.address
+        assert twin.requests["arrival"].tolist() == state.requests["arrival"].tolist()
+    before = state.cluster[0]["clock"]
+    engine.iterate(copies[0])
+    engine.advance(copies[0])
+    assert copies[0].cluster[0]["clock"] > before
+    assert state.cluster[0]["clock"] == before

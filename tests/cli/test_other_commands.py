@@ -45,7 +45,7 @@ def test_without_a_kind_everything_is_listed(sgym_command):
 def test_a_list_of_policies_says_what_is_simplified_and_which_parameters_there_are(sgym_command):
     output = sgym_command("list", "policies").output
     assert "aging=20" in output
-    assert "no prefix caching" in output
+    assert "prefix caching and async" in output
 
 
 def test_a_checked_scenario_is_printed_as_a_scenario_file(sgym_command):
