@@ -61,7 +61,7 @@ def _of_pool(scenario: Scenario, place: int) -> Scenario:
         limits = Engine.model_validate(scenario.engine.model_dump() | pool.engine)
     except ValidationError as error:
         raise ScenarioError(explain(error, f"cluster.pools.{place}.engine")) from None
-    own = {"gpu": pool.gpu, "tp": pool.tp, "link": pool.link}
+    own = {"gpu": pool.gpu, "tp": pool.tp}
     changes = {key: value for key, value in own.items() if value is not None}
     latency = scenario.latency
     if pool.profile is not None:
@@ -127,7 +127,7 @@ def _engine_record(scenario: Scenario, usable_blocks: int) -> np.ndarray:
     block_bytes = profiles.model_spec(cluster.model).kv_bytes * limits.block_size
     records["host_blocks"] = min(int(host / block_bytes), 2**30)
     records["swap_bandwidth"] = limits.swap_bandwidth * cluster.tp
-    records["link_bandwidth"] = cluster.link.resolved[0]
+    records["link_bandwidth"] = cluster.groups[0].link_bandwidth or cluster.link.resolved[0]
     return records
 
 

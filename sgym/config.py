@@ -182,15 +182,17 @@ class Pool(Model):
     profile: str | None = Field(
         default=None, description="latency profile; none = as latency.profile, gpu and tp say"
     )
-    link: Link | None = Field(default=None, description="none = cluster.link")
+    link_bandwidth: Positive | None = Field(
+        default=None, description="bytes per second of an instance's port; none = cluster.link's"
+    )
 
     @model_validator(mode="after")
     def _common_settings(self) -> "Pool":
         for name in ("max_model_len", "block_size"):
             if name in self.engine:
                 raise ValueError(
-                    f"`engine.{name}` must be the same everywhere, as requests move: "
-                    "set it in scenario.engine"
+                    f"`engine.{name}` must be the same in all pools, as requests move, got "
+                    f"{self.engine[name]!r}: set it in scenario.engine"
                 )
         return self
 

@@ -11,7 +11,7 @@ from sgym.assembly import machines, with_engine_of
 from sgym.config import Scenario
 from sgym.core import batch, build
 from sgym.core.layout import ARRIVAL
-from sgym.policies.registry import POLICIES
+from sgym.policies.registry import POLICIES, builtin
 from sgym.workload import generate
 from sgym.workload.replay import load_replay
 
@@ -94,6 +94,10 @@ def _about(scenario: Scenario, policy: str) -> list[str]:
         warnings.simplefilter("always")
         machines(fitted)
         sentences = [str(unserved(scenario, policy))]
+    if builtin(policy).router is not None:
+        sentences.append(
+            "it places requests itself: cluster.router, handoff and staleness are idle"
+        )
     sentences += [str(warning.message) for warning in caught]
     return [sentence for sentence in sentences if sentence]
 

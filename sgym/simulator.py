@@ -267,6 +267,11 @@ class Simulator:
     def _steer(self, steering: Steering, i: int) -> None:
         state = self.state
         entries = steered_entries(steering, state.requests, i, len(state.instances))
+        self._check_role(i, steering.role)
+        if steering.drain and steering.role is None:
+            raise PolicyError(
+                "Steering.drain is true, which needs a role to drain for: give `role`"
+            )
         set_knobs(steering, state.instances[i], state.engines[i])
         core_steer.steer(state, i, entries)
         if steering.role is not None:
@@ -283,11 +288,19 @@ class Simulator:
         Raises:
             PolicyError: no such instance or role, or one with async scheduling.
         """
-        if self.state.engines[self._checked_instance(instance)]["async_scheduling"]:
+        i = self._checked_instance(instance)
+        self._check_role(i, role)
+        engine.set_role(self.state, i, role_number(role), drain)
+
+    def _check_role(self, i: int, role: str | None) -> None:
+        if role is None:
+            return
+        role_number(role)
+        if self.state.engines[i]["async_scheduling"]:
             raise PolicyError(
-                f"instance {instance} has engine.async_scheduling, so its role stays mixed"
+                f"role {role!r} for instance {i}, which has engine.async_scheduling true: its role "
+                "stays mixed, or set async_scheduling to false"
             )
-        engine.set_role(self.state, self._checked_instance(instance), role_number(role), drain)
 
     def run(self, policy: Policy | None = None) -> "Result":
         """Run to the end under a policy of your own, or the built-in one."""

@@ -3,7 +3,7 @@
 import pytest
 
 import sgym
-from sgym.errors import ScenarioError
+from sgym.errors import ScenarioError, SgymError
 
 SMALL = {
     "engine": {"num_gpu_blocks": 64, "max_model_len": 256},
@@ -90,3 +90,47 @@ def test_a_key_that_stands_twice_is_an_error(tmp_path):
 def test_a_workload_too_large_for_memory_is_refused_before_it_is_drawn(overrides, message):
     with pytest.raises(ScenarioError, match=message):
         sgym.simulate(sgym.load_scenario(SMALL, overrides), "vllm")
+
+
+PARTED = [{"role": "prefill"}, {"role": "decode"}]
+
+
+@pytest.mark.parametrize(
+    ("cluster", "message"),
+    [
+        ({"pools": [{"role": "prefill"}]}, "cluster: .*prefill instances, but none that decodes"),
+        ({"pools": [{"role": "decode"}]}, "cluster: .*decode instances, but none that prefills"),
+        ({"pools": PARTED, "instances": 3}, "cluster: .*`instances` or `pools`, not both"),
+        ({"pools": [{"role": "prefil"}]}, "cluster.pools.0.role: .*got 'prefil'"),
+        ({"pools": [{"engine": {"block_size": 8}}]}, "cluster.pools.0: .*block_size.*got 8"),
+        ({"pools": [{"link": {"latency": 1}}]}, "cluster.pools.0.link"),
+        ({"pools": [{"link_bandwidth": 0}]}, "cluster.pools.0.link_bandwidth: .*got 0"),
+        ({"link": {"preset": "pigeon"}}, "cluster.link.preset: .*got 'pigeon'"),
+        ({"migration": {"mode": "magic"}}, "cluster.migration.mode: .*got 'magic'"),
+    ],
+)
+def test_what_is_wrong_with_a_cluster_is_said_with_its_place(cluster, message):
+    with pytest.raises(ScenarioError, match=message):
+        sgym.load_scenario(SMALL | {"cluster": cluster})
+
+
+@pytest.mark.parametrize(
+    ("cluster", "message"),
+    [
+        ({"pools": [{"engine": {"max_seqs": 8}}]}, "cluster.pools.0.engine.*max_seqs"),
+        (
+            {"instances": 2, "router": "best"},
+            "cluster.router: no router 'best'; known: round_robin",
+        ),
+        ({"pools": PARTED, "handoff": "best"}, "cluster.handoff: no rule 'best'; known: least_kv"),
+    ],
+)
+def test_what_only_a_simulator_can_know_is_said_with_its_place(cluster, message):
+    with pytest.raises(SgymError, match=message):
+        sgym.Simulator(SMALL | {"cluster": cluster})
+
+
+def test_the_ports_of_a_pool_may_be_slower_than_those_of_others():
+    pools = [{"role": "prefill", "link_bandwidth": 1e9}, {"role": "decode"}]
+    engines = sgym.Simulator(SMALL | {"cluster": {"pools": pools}}).state.engines
+    assert engines["link_bandwidth"].tolist() == [1e9, 24e9]

@@ -32,7 +32,7 @@ def scenario(case: ClusterCase) -> dict[str, Any]:
         {
             "role": machine.role,
             "engine": {name: limit[name] for name in limit if name not in common},
-            "link": {"bandwidth": machine.bandwidth},
+            "link_bandwidth": machine.bandwidth,
         }
         for machine, limit in zip(case.machines, limits, strict=True)
     ]

@@ -269,3 +269,23 @@ def test_a_view_shows_what_an_engine_knows_and_no_true_length():
     assert request.preemptions >= 0
     assert "prompt" in repr(request)
     assert not hasattr(request, "output")
+
+
+@pytest.mark.parametrize(
+    ("steering", "message"),
+    [
+        (
+            sgym.Steering(role="prefil", token_budget=7),
+            "role must be one of mixed, prefill, decode",
+        ),
+        (sgym.Steering(drain=True, token_budget=7), "Steering.drain is true, which needs a role"),
+        (sgym.Steering(migrate_to={0: 5}, token_budget=7), r"migrate_to\[0\] must be an integer"),
+    ],
+)
+def test_nothing_of_a_steering_with_a_wrong_role_or_target_is_done(steering, message):
+    sim = sgym.Simulator(scenario(cluster={"instances": 2}))
+    asks = int(sim.state.cluster[0]["instance"])
+    before = int(sim.state.instances[asks]["token_budget"])
+    with pytest.raises(PolicyError, match=message):
+        sim.step(steering)
+    assert sim.state.instances[asks]["token_budget"] == before

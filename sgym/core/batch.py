@@ -11,6 +11,7 @@ from sgym.core import kv, log, metric, network, queue, swap
 from sgym.core.layout import HOST, MOVING, NONE, RUNNING, WAITING, Former, Move, Transfer
 
 HANDOFF, PREEMPTION = int(Transfer.HANDOFF), int(Move.PREEMPTION)
+VLLM_V1, VLLM_V0 = int(Former.VLLM_V1), int(Former.VLLM_V0)
 ORCA = int(Former.ORCA)
 SWAPPED_FIRST = -(1 << 62)  # rank ahead of all that are not swapped
 
@@ -126,7 +127,7 @@ def head(requests, instance):
 def can_hold(engine, instance, blocks):
     """Whether so many blocks can be given away with the watermark and the reserve left free."""
     spare = engine["watermark_blocks"]
-    if engine["former"] == 0 and instance["num_running"] == 0:  # vllm_v1: only beside others
+    if engine["former"] == VLLM_V1 and instance["num_running"] == 0:  # only beside others
         spare = 0
     if instance["num_running"] > 0:
         spare += instance["reserve"]
@@ -169,6 +170,24 @@ def load(state, i, r):
     network.start(state, r, HANDOFF, request["other"], i, bytes_to_send(state, r))
     request["streamed"] = 0.0
     return True
+
+
+@kernel
+def resume(state, i, r, budget, cap):
+    """`load`, then put into the batch what the request may compute at once, with its KV here.
+
+    Returns its tokens, 0 while its KV is on its way, or NONE if it does not fit. `cap` is the most
+    prefill tokens, 0 = no cap.
+    """
+    if not load(state, i, r):
+        return NONE
+    request = state.requests[r]
+    if request["phase"] == MOVING:
+        return 0
+    left = request["prompt"] + request["generated"] - request["computed"]
+    tokens = min(left, tighter(budget, cap))
+    schedule(request, state.instances[i], tokens)
+    return tokens
 
 
 @kernel
@@ -336,9 +355,10 @@ def never_fits(engine, request):
     blocks = blocks_for(last, engine["block_size"])
     if engine["former"] == ORCA:
         blocks = orca_blocks(engine, request)
-    if engine["former"] != 0:
+    if engine["former"] != VLLM_V1:
         blocks += engine["watermark_blocks"]
-    whole = engine["former"] < 2 and engine["chunked_prefill"] == 0
+    splits = engine["former"] != VLLM_V1 and engine["former"] != VLLM_V0
+    whole = not splits and engine["chunked_prefill"] == 0
     too_long = whole and last > engine["max_num_batched_tokens"]
     return too_long or blocks > engine["num_blocks"]
 

@@ -94,11 +94,11 @@ def settle(requests, engine, instance):
         return
     by_priority = engine["by_priority"] == 1
     r = queue.first(requests, instance)
-    ahead = NONE
+    in_front = NONE
     while r != NONE and requests[r]["waiting_score"] > 0.0:
         batch.dequeue(requests, instance, r)
-        requests[r]["parent"] = ahead  # a chain, last first
-        ahead = r
+        requests[r]["parent"] = in_front  # a chain, last first
+        in_front = r
         r = queue.first(requests, instance)
     r = queue.last(requests, instance)
     behind = NONE
@@ -107,11 +107,11 @@ def settle(requests, engine, instance):
         requests[r]["parent"] = behind  # a chain, first first
         behind = r
         r = queue.last(requests, instance)
-    while ahead != NONE:
-        following = requests[ahead]["parent"]
+    while in_front != NONE:
+        following = requests[in_front]["parent"]
         instance["front_rank"] -= 1
-        put_back(requests, instance, ahead, instance["front_rank"], by_priority)
-        ahead = following
+        put_back(requests, instance, in_front, instance["front_rank"], by_priority)
+        in_front = following
     while behind != NONE:
         following = requests[behind]["parent"]
         instance["back_rank"] += 1

@@ -8,7 +8,7 @@ import math
 
 from sgym._jit import kernel
 from sgym.core import batch, kv, queue
-from sgym.core.layout import HOST, MOVING, NONE
+from sgym.core.layout import HOST, NONE
 
 
 @kernel
@@ -107,16 +107,12 @@ def swap_in(state, i, rules):
     budget, cap = rules
     while budget > 0 and batch.has_seat(instance):
         r = next_swapped(state.requests, instance)
-        if r == NONE or not batch.load(state, i, r):
+        if r == NONE:
             break
-        request = state.requests[r]
-        if request["phase"] != MOVING:
-            left = request["prompt"] + request["generated"] - request["computed"]
-            tokens = min(left, budget)
-            if cap > 0:
-                tokens = min(tokens, cap)
-            batch.schedule(request, instance, tokens)
-            budget -= tokens
+        tokens = batch.resume(state, i, r, budget, cap)
+        if tokens == NONE:
+            break
+        budget -= tokens
     return budget
 
 
@@ -127,7 +123,9 @@ def make_slot(state, i, k):
     while instance["free_blocks"] < 1:
         tail = instance["num_running"] - 1
         gone = batch.take_out(instance, state.running[i], tail)
-        if engine["former"] == 1 and requests[gone]["held"] == 0:  # sarathi may admit it at once
+        if (
+            engine["former"] == batch.VLLM_V0 and requests[gone]["held"] == 0
+        ):  # sarathi may admit it at once
             requests[gone]["held"] = 2
         batch.preempt(state, i, gone)
         if tail == k:
@@ -219,14 +217,9 @@ def admit_chunks(state, i, rules):
         request = requests[r]
         known = request["prompt"] + request["generated"]
         if request["other"] != NONE:
-            if not batch.load(state, i, r):
+            tokens = batch.resume(state, i, r, budget, cap)
+            if tokens == NONE:
                 break
-            if request["phase"] == MOVING:
-                continue
-            tokens = min(known - request["computed"], budget)
-            if cap > 0:
-                tokens = min(tokens, cap)
-            batch.schedule(request, instance, tokens)
             budget -= tokens
             continue
         tokens = min(known, budget)

@@ -2,7 +2,7 @@
 
 from sgym._jit import kernel
 from sgym.core import ahead, batch, kv, prefix
-from sgym.core.layout import MOVING, NONE
+from sgym.core.layout import NONE
 
 
 @kernel
@@ -113,14 +113,9 @@ def admit_waiting(state, i, rules):
         if defer and before < known - 1:
             break
         if request["other"] != NONE:
-            if not batch.load(state, i, r):
+            tokens = batch.resume(state, i, r, budget, threshold)
+            if tokens == NONE:
                 break
-            if request["phase"] == MOVING:
-                continue
-            tokens = min(known - request["computed"], budget)
-            if threshold > 0:
-                tokens = min(tokens, threshold)
-            batch.schedule(request, instance, tokens)
             budget -= tokens
             continue
         tokens = known - before

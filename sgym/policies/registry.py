@@ -83,9 +83,9 @@ def policy_record(
     """
     entry = builtin(name)
     if router not in ROUTERS:
-        raise PolicyError(f"no router {router!r}; known: {', '.join(ROUTERS)}")
+        raise PolicyError(f"cluster.router: no router {router!r}; known: {', '.join(ROUTERS)}")
     if handoff not in HANDOFFS:
-        raise PolicyError(f"no rule of hand-off {handoff!r}; known: {', '.join(HANDOFFS)}")
+        raise PolicyError(f"cluster.handoff: no rule {handoff!r}; known: {', '.join(HANDOFFS)}")
     unknown = set(parameters) - set(entry.parameters)
     if unknown:
         raise PolicyError(

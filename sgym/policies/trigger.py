@@ -152,7 +152,7 @@ def can_admit(state, instance, i):
     r = queue.first(state.requests, instance)
     while r != NONE and tried < LOOKED_AT:
         request = state.requests[r]
-        if engine["former"] == 3:  # orca
+        if engine["former"] == batch.ORCA:
             blocks = batch.orca_blocks(engine, request)
         else:
             known = request["prompt"] + request["generated"]
