@@ -180,9 +180,10 @@ class Simulator:
         self._baseline = metrics.baseline(state, self.scenario.slo, start)
         self.state.cluster["horizon"] = end
 
-    def _drive(self) -> None:
-        while kernels.drive(self.state, self._policy, self._memory) == FULL:
+    def _drive(self, asks: int = 0, pending: bool = False) -> None:
+        while kernels.drive(self.state, self._policy, self._memory, asks, pending) == FULL:
             self.enlarge()
+            pending = False
 
     def advance(self, route: bool = False, handoff: bool = False) -> Decision:
         """Run to the next decision.
@@ -191,14 +192,8 @@ class Simulator:
             route: stop for arrivals, which else the scenario's router places.
             handoff: stop for finished prefills that go elsewhere; else the scenario's rule decides.
         """
-        while True:
-            kind = engine.advance(self.state)
-            if kind == FULL:
-                self.enlarge()
-            elif (kind == ROUTE and not route) or (kind == HANDOFF and not handoff):
-                kernels.answer(self.state, self._policy, self._memory)
-            else:
-                return self.decision
+        self._drive(1 << SCHEDULE | route << ROUTE | handoff << HANDOFF)
+        return self.decision
 
     @property
     def decision(self) -> Decision:
@@ -305,9 +300,8 @@ class Simulator:
     def run(self, policy: Policy | None = None) -> "Result":
         """Run to the end under a policy of your own, or the built-in one."""
         if policy is None:
-            if int(self.state.cluster[0]["decision"]) in (ROUTE, SCHEDULE, HANDOFF):
-                kernels.answer(self.state, self._policy, self._memory)
-            self._drive()
+            pending = int(self.state.cluster[0]["decision"]) in (ROUTE, SCHEDULE, HANDOFF)
+            self._drive(pending=pending)
             return self.result()
         routes, hands = getattr(policy, "route", None), getattr(policy, "handoff", None)
         decision, answer = self.decision, None

@@ -97,10 +97,17 @@ def answer(state, policy, memory):
 
 
 @kernel
-def drive(state, policy, memory):
-    """Run a whole episode, or until a log is full, under one built-in policy."""
+def drive(state, policy, memory, asks, pending):
+    """Run and answer until a decision is the caller's, a log is full, or all is over; returns it.
+
+    `asks` has bit d set if the caller answers decisions of number d; `pending` says whether the
+    state waits for a decision that is to be answered first.
+    """
     while True:
+        if pending:
+            answer(state, policy, memory)
+        pending = True
         decision = engine.advance(state)
-        if decision != ROUTE and decision != SCHEDULE and decision != HANDOFF:
+        known = decision == ROUTE or decision == SCHEDULE or decision == HANDOFF
+        if not known or (asks >> decision) & 1:
             return decision
-        answer(state, policy, memory)
