@@ -23,7 +23,7 @@ from sgym.core.layout import DONE, FULL, HANDOFF, ROUTE, SCHEDULE, Move, State
 from sgym.errors import PolicyError, ScenarioError, SimulationError
 from sgym.loading import load_scenario
 from sgym.policies import kernels
-from sgym.policies.memory import Memory, copied, fresh_memory
+from sgym.policies.memory import Memory, fresh_memory
 from sgym.policies.registry import Policy, load_policy, policy_record
 from sgym.policies.steering import Steering, role_number, set_knobs, steered_entries
 from sgym.policies.view import ClusterView, InstanceView
@@ -107,7 +107,7 @@ class Simulator:
     @property
     def memory(self) -> Memory:
         """A copy of what it remembers."""
-        return copied(self._memory)
+        return self._memory.copied()
 
     def enlarge(self) -> None:
         """Double the logs and pools of `state`, where `core` says that one is full."""
@@ -322,13 +322,13 @@ class Simulator:
 
     def snapshot(self) -> tuple[Any, ...]:
         """A copy of everything that changes; `restore` brings it back exactly."""
-        return build.copied(self.state), copied(self._memory), self._baseline, self.seed
+        return self.state.copied(), self._memory.copied(), self._baseline, self.seed
 
     def restore(self, snapshot: tuple[Any, ...]) -> None:
         """Return to a snapshot of this simulator; the snapshot stays usable."""
         state, memory, self._baseline, self.seed = snapshot
-        self.state = build.copied(state)
-        self._memory = copied(memory)
+        self.state = state.copied()
+        self._memory = memory.copied()
 
 
 @dataclass(frozen=True, repr=False)

@@ -37,7 +37,7 @@ def test_without_a_writable_home_the_folder_for_temporary_files_serves(tmp_path,
     blocked = tmp_path / "file"
     blocked.write_text("no folder")
     monkeypatch.setenv("XDG_CACHE_HOME", str(blocked))
-    monkeypatch.setattr(_jit.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(_jit.cache.tempfile, "gettempdir", lambda: str(tmp_path))
     assert _jit.cache_directory().parent == tmp_path / "sgym" / "kernels"
 
 

@@ -122,7 +122,10 @@ def test_what_is_wrong_with_a_cluster_is_said_with_its_place(cluster, message):
             {"instances": 2, "router": "best"},
             "cluster.router: no router 'best'; known: round_robin",
         ),
-        ({"pools": PARTED, "handoff": "best"}, "cluster.handoff: no rule 'best'; known: least_kv"),
+        (
+            {"pools": PARTED, "handoff": "best"},
+            "cluster.handoff: no rule 'best'; .*least_kv",
+        ),
     ],
 )
 def test_what_only_a_simulator_can_know_is_said_with_its_place(cluster, message):

@@ -146,15 +146,6 @@ def _room(engines: np.ndarray) -> int:
     return 4 * int(engines["max_num_seqs"].max()) + 16
 
 
-def copied(state: State) -> State:
-    """A copy to the last byte; numpy's own copy leaves the padding between fields undefined."""
-    return State(*(_same_bytes(array) for array in state))
-
-
-def _same_bytes(array: np.ndarray) -> np.ndarray:
-    return np.frombuffer(bytearray(array.tobytes()), array.dtype).reshape(array.shape)
-
-
 def enlarged(state: State) -> State:
     """The same state with every log and pool twice as long."""
     return state._replace(

@@ -4,7 +4,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sgym.policies.memory import Memory, copied
+from sgym._jit import References, by_reference
+from sgym.core.layout import STEERED
+from sgym.envs.features import COLUMN
+from sgym.policies.memory import POLICY, Memory
+from sgym.policies.trigger import TRIGGER
 
 ACTIONS = ("slots", "scores", "knobs", "index")
 """Names of the actions that schedule; their places are the `action` of a SETTINGS."""
@@ -12,13 +16,9 @@ PLACING = "route"
 """The action that only says which instance takes a request; its `action` is ROUTING."""
 SLOTS, SCORES, KNOBS, INDEX, ROUTING = range(5)
 
-ACT, GO_ON, BEGIN, SHOW = range(4)
-"""Tasks of `loop.step`: carry out an action, go on after FULL, begin an episode, only look."""
-
 # What a step needs to know and to remember.
 SETTINGS = np.dtype(
     [
-        ("task", np.int32),  # of `loop.step`
         ("action", np.int32),
         ("schedules", np.int32),  # 0 or 1: the agent says how batches are formed
         ("routes", np.int32),  # 0 or 1: which instance takes an arrival
@@ -34,9 +34,6 @@ SETTINGS = np.dtype(
         ("duration", np.float64),  # seconds; T of the reward
         ("before", np.float64),  # potential at the last reward
         ("last_time", np.float64),  # seconds; of the last decision handed out
-        # --- the step that was just taken ---
-        ("reward", np.float64),
-        ("invalid", np.int64),  # parts of the action that did not apply
     ],
     align=True,
 )
@@ -45,8 +42,8 @@ SETTINGS = np.dtype(
 IN_FORCE = np.dtype([("ordering", np.int32), ("preemptions", np.int64)], align=True)
 
 
-class Desk(NamedTuple):
-    """Arrays of one environment. Columns are constant, work arrays hold nothing between steps."""
+class DeskArrays(NamedTuple):
+    """The arrays of a Desk."""
 
     settings: np.ndarray  # SETTINGS (1,)
     policy: np.ndarray  # POLICY (1,): decides what the agent does not
@@ -63,8 +60,25 @@ class Desk(NamedTuple):
     steered: np.ndarray  # STEERED (num_requests,), work
 
 
-def copy_of(desk: Desk) -> Desk:
-    """A copy that shares nothing."""
-    settings, policy, memory, *others = desk
-    rest = (array.copy() for array in others)
-    return Desk(settings.copy(), policy.copy(), copied(memory), *rest)
+class Desk(References, DeskArrays):
+    """What belongs to one lane. Columns are constant, work arrays hold nothing between steps."""
+
+
+by_reference(
+    Desk,
+    {
+        "settings": (SETTINGS, 1),
+        "policy": (POLICY, 1),
+        "memory": Memory,
+        "triggers": (TRIGGER, 1),
+        "in_force": (IN_FORCE, 1),
+        "slots": (np.dtype(np.int32), 1),
+        "destinations": (np.dtype(np.int32), 1),
+        "prefill_times": (np.dtype(np.float64), 1),
+        "request_columns": (COLUMN, 1),
+        "instance_columns": (COLUMN, 1),
+        "cluster_columns": (COLUMN, 1),
+        "raw": (np.dtype(np.float64), 1),
+        "steered": (STEERED, 1),
+    },
+)

@@ -4,24 +4,43 @@ from sgym._jit import kernel
 from sgym.core import engine, metric
 from sgym.core.layout import DONE, FULL, HANDOFF, NONE, ROUTE, SCHEDULE
 from sgym.envs import decode, observe, placement
-from sgym.envs.desk import ACT, BEGIN, GO_ON, SHOW
+from sgym.envs.fleet import ACT, BEGIN, GO_ON, REST, SHOW, desk_at, state_at
 from sgym.policies import loads, trigger
 
 
 @kernel
-def step(state, desk, action, requests_out, instances_out, cluster_out, mask):
-    """Do what `desk.settings` has as its task, and show the decision that is due then.
+def run(fleet, first, last):
+    """Do the tasks of lanes first to last - 1; returns how many of them are over or FULL.
 
-    ACT carries out an action and runs to the next decision; reward and counts go to the settings.
-    BEGIN runs from a fresh state to the first decision. SHOW runs nowhere. Returns the decision, or
-    FULL: then the caller must enlarge the state and call again, which goes on. One kernel for all,
-    because whatever Python calls is compiled with all that it calls itself.
+    Of a lane that is FULL the caller must enlarge the state and call again, which goes on. One
+    kernel for all, because whatever Python calls is compiled with all that it calls itself.
     """
-    cluster, settings = state.cluster[0], desk.settings[0]
-    task, decision = settings["task"], cluster["decision"]
+    stopped = 0
+    for k in range(first, last):
+        lane = fleet.lanes[k]
+        if lane["task"] == REST:
+            continue
+        decision = step(state_at(fleet.states[k]), desk_at(fleet.desks[k]), fleet, k)
+        lane["decision"] = decision
+        if decision == DONE or decision == FULL:
+            stopped += 1
+        if decision != FULL:
+            lane["task"] = REST
+    return stopped
+
+
+@kernel
+def step(state, desk, fleet, k):
+    """Do the task of lane `k`, and show the decision that is due then; returns it, or FULL.
+
+    ACT carries out an action and runs to the next decision; BEGIN runs from a fresh state to the
+    first one. SHOW runs nowhere.
+    """
+    cluster, settings, lane = state.cluster[0], desk.settings[0], fleet.lanes[k]
+    task, decision = lane["task"], cluster["decision"]
     if task == ACT:
-        carry_out(state, desk, action)
-        settings["task"] = GO_ON
+        lane["invalid"] = carry_out(state, desk, fleet.actions[k])
+        lane["task"] = GO_ON
     if task == ACT and (decision == ROUTE or decision == HANDOFF):
         decision = NONE  # it is answered
     if task != SHOW:
@@ -31,23 +50,28 @@ def step(state, desk, action, requests_out, instances_out, cluster_out, mask):
     if task == BEGIN:
         potential(state)  # brings the sums over overdue requests up to now, for the observation
     elif task != SHOW:
-        settings["reward"] = earn(state, settings)
-    observe.observe(state, desk, requests_out, instances_out, cluster_out)
-    decode.fill_mask(state, desk, mask)
+        lane["reward"] = earn(state, settings)
+    lane["time"] = cluster["clock"]
+    lane["dt"] = cluster["clock"] - settings["last_time"]
+    lane["drained"] = 1 if cluster["num_unfinished"] == 0 else 0
+    observe.observe(state, desk, fleet.requests[k], fleet.instances[k], fleet.cluster[k])
+    decode.fill_mask(state, desk, fleet.masks[k])
     return decision
 
 
 @kernel
 def carry_out(state, desk, action):
-    """Put a Steering into force, or place a request; there is nothing to do when all is over."""
-    cluster, settings = state.cluster[0], desk.settings[0]
-    settings["invalid"] = 0
-    settings["last_time"] = cluster["clock"]
+    """Put a Steering into force, or place a request; there is nothing to do when all is over.
+
+    Returns how many parts of the action did not apply.
+    """
+    cluster = state.cluster[0]
+    desk.settings[0]["last_time"] = cluster["clock"]
     if cluster["decision"] == DONE:
-        return
+        return 0
     if cluster["decision"] == SCHEDULE:
         trigger.note_decision(desk.triggers[cluster["instance"]], cluster["clock"])
-    settings["invalid"] = decode.act(state, desk, action)
+    return decode.act(state, desk, action)
 
 
 @kernel

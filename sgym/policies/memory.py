@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sgym._jit import References, by_reference
 from sgym.core.layout import NONE, State
 
 # Which built-in policies decide, and their parameters. Meaning of each parameter: see registry.
@@ -105,8 +106,8 @@ HISTORY = 200  # finished requests whose output lengths are remembered
 LISTS = 5  # samples of what the running requests may still generate
 
 
-class Memory(NamedTuple):
-    """Everything that the built-in policies remember between decisions."""
+class MemoryArrays(NamedTuple):
+    """The arrays of a Memory."""
 
     clients: np.ndarray  # CLIENT (tenants,)
     requests: np.ndarray  # REQUEST_MEMO (num_requests,)
@@ -115,6 +116,24 @@ class Memory(NamedTuple):
     ordered: np.ndarray  # int32 (HISTORY,): the same, ascending
     samples: np.ndarray  # int64 (LISTS, seats + 1, 2), work: tokens held, tokens to come
     policy: np.ndarray  # POLICY_MEMO (1,)
+
+
+class Memory(References, MemoryArrays):
+    """Everything that the built-in policies remember between decisions."""
+
+
+by_reference(
+    Memory,
+    {
+        "clients": (CLIENT, 1),
+        "requests": (REQUEST_MEMO, 1),
+        "instances": (INSTANCE_MEMO, 1),
+        "history": (np.dtype(np.int32), 1),
+        "ordered": (np.dtype(np.int32), 1),
+        "samples": (np.dtype(np.int64), 3),
+        "policy": (POLICY_MEMO, 1),
+    },
+)
 
 
 def fresh_memory(state: State) -> Memory:
@@ -132,8 +151,3 @@ def fresh_memory(state: State) -> Memory:
         samples=np.zeros((LISTS, state.running.shape[1] + 1, 2), np.int64),
         policy=np.zeros(1, POLICY_MEMO),
     )
-
-
-def copied(memory: Memory) -> Memory:
-    """A copy that shares nothing."""
-    return Memory(*(array.copy() for array in memory))

@@ -1,0 +1,16 @@
+"""The only package that imports numba: kernels, and what they take as arguments."""
+
+# `cache` stands first: it says where numba keeps what it compiles, before numba is imported.
+from sgym._jit.cache import cache_directory
+from sgym._jit.compile import kernel, python_version
+from sgym._jit.references import References, addresses, by_reference, reader
+
+__all__ = [
+    "References",
+    "addresses",
+    "by_reference",
+    "cache_directory",
+    "kernel",
+    "python_version",
+    "reader",
+]

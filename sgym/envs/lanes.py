@@ -1,0 +1,153 @@
+"""The simulations behind an environment, one or many, each in its own episode."""
+
+import copy
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+
+from sgym._jit import addresses
+from sgym.core.layout import DONE, FULL
+from sgym.envs import fleet, loop
+from sgym.envs.desk import Desk
+from sgym.envs.features import TABLES
+from sgym.envs.plan import Plan
+from sgym.envs.start import fresh_desk
+from sgym.errors import PolicyError
+from sgym.simulator import Simulator
+
+
+class Lanes:
+    """A fleet, and the simulations and desks that it points to.
+
+    Args:
+        plan: what all lanes have in common.
+        count: how many there are.
+        threads: how many share the work of a step; results do not depend on it.
+    """
+
+    def __init__(self, plan: Plan, count: int, threads: int = 1) -> None:
+        self.plan, self.count = plan, count
+        self.simulators: list[Simulator] = [copy.copy(plan.simulator) for _ in range(count)]
+        desk = self._fresh_desk(plan.simulator)
+        self.desks: list[Desk] = [desk] * count
+        self.fleet = fleet.fresh_fleet(
+            plan.simulator.state,
+            desk,
+            count,
+            {table: int(np.prod(plan.boxes[table].shape)) for table in TABLES},
+            int(np.prod(plan.layout.space.shape or (1,))),
+            plan.layout.mask_length,
+        )
+        bounds = np.linspace(0, count, min(threads, count) + 1).astype(int)
+        self._shards = list(zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True))
+        self._pool = ThreadPoolExecutor(len(self._shards)) if len(self._shards) > 1 else None
+
+    def _fresh_desk(self, simulator: Simulator) -> Desk:
+        plan = self.plan
+        return fresh_desk(simulator, plan.options, plan.layout, plan.columns, plan.prefill_times)
+
+    def begin(self, k: int, seed: int) -> None:
+        """Give lane `k` the task to begin an episode that serves the workload of this seed."""
+        controls, simulator = self.plan.options.controls, self.simulators[k]
+        simulator.reset(seed, "route" in controls, "handoff" in controls)
+        self.desks[k] = self._fresh_desk(simulator)
+        self._point(k)
+        self.fleet.lanes["task"][k] = fleet.BEGIN
+
+    def _point(self, k: int) -> None:
+        self.fleet.states[k] = addresses([self.simulators[k].state])[0]
+        self.fleet.desks[k] = addresses([self.desks[k]])[0]
+
+    def run(self) -> bool:
+        """Do the tasks of all lanes; returns whether some are over now."""
+        stopped = self._run()
+        if not stopped:
+            return False
+        lanes = self.fleet.lanes
+        while (full := np.flatnonzero(lanes["decision"] == FULL)).size:
+            for k in full.tolist():
+                self.simulators[k].enlarge()
+                self._point(k)
+            self._run()
+        return True
+
+    def _run(self) -> int:
+        if self._pool is None:
+            return int(loop.run(self.fleet, 0, self.count))
+        parts = [self._pool.submit(loop.run, self.fleet, *shard) for shard in self._shards]
+        return sum(int(part.result()) for part in parts)
+
+    @property
+    def over(self) -> np.ndarray:
+        """Whether the episode of each lane is over; bool (N,)."""
+        return self.fleet.lanes["decision"] == DONE
+
+    def take(self, action: Any, given: Sequence[int]) -> None:
+        """Write the actions that lanes are to carry out.
+
+        Args:
+            action: of shape `given`, or of as many entries where it is Discrete.
+            given: the shape.
+
+        Raises:
+            PolicyError: an action does not lie in the action space.
+        """
+        space, taken = self.plan.layout.space, self.fleet.actions
+        try:
+            array = np.asarray(action, np.float64)
+        except (TypeError, ValueError):
+            raise no_action(space, action) from None
+        discrete = isinstance(space, spaces.Discrete)
+        if array.shape != tuple(given) and not (discrete and array.size == self.count):
+            raise no_action(space, action, given)
+        taken[:] = array.reshape(taken.shape)
+        if isinstance(space, spaces.Box):
+            np.clip(taken, -1.0, 1.0, out=taken)
+            fine = not np.isnan(taken).any()
+        else:
+            most = space.n if discrete else space.nvec  # type: ignore[attr-defined]
+            fine = bool(((taken >= 0) & (taken < most) & (taken % 1 == 0)).all())
+        if not fine:
+            raise no_action(space, action)
+
+    def metrics(self, k: int) -> dict[str, float]:
+        """What the `info` of the last step of lane `k` says of its episode."""
+        summary = self.simulators[k].result().summary
+        return {name: float(summary[name]) for name in self.plan.final}
+
+    def snapshot(self, k: int) -> tuple[Any, ...]:
+        """A copy of everything of lane `k` that changes."""
+        return self.simulators[k].snapshot(), self.desks[k].copied()
+
+    def restore(self, k: int, snapshot: tuple[Any, ...]) -> None:
+        """Return lane `k` to a snapshot, which stays usable; its task is to show what is there."""
+        simulation, desk = snapshot
+        self.simulators[k].restore(simulation)
+        self.desks[k] = desk.copied()
+        self._point(k)
+        self.fleet.lanes["task"][k] = fleet.SHOW
+
+    def close(self) -> None:
+        """Let the threads go."""
+        if self._pool is not None:
+            self._pool.shutdown()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Threads and addresses are not copied: a copy has its own."""
+        return {**self.__dict__, "_pool": None, "fleet": tuple(self.fleet)[2:]}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        states = addresses([simulator.state for simulator in self.simulators])
+        self.fleet = fleet.Fleet(states, addresses(self.desks), *state["fleet"])
+        if len(self._shards) > 1:
+            self._pool = ThreadPoolExecutor(len(self._shards))
+
+
+def no_action(space: spaces.Space[Any], action: Any, given: Sequence[int] = ()) -> PolicyError:
+    """What is wrong with an action."""
+    shape = f", for {given[0]} lanes an array of shape {tuple(given)}" if len(given) > 1 else ""
+    return PolicyError(f"the action must lie in {space}{shape}, got {action!r}")
