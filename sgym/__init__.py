@@ -28,4 +28,8 @@ __all__ = [
 
 for _name in ("Colocated", "Disaggregated", "Router"):
     if f"sgym/{_name}-v0" not in gymnasium.registry:  # else imported again, after a reload
-        gymnasium.register(f"sgym/{_name}-v0", entry_point=f"sgym.envs:{_name}Env")
+        gymnasium.register(
+            f"sgym/{_name}-v0",
+            entry_point=f"sgym.envs:{_name}Env",
+            vector_entry_point=f"sgym.envs:{_name}VectorEnv",
+        )
