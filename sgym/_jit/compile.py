@@ -6,7 +6,9 @@
 tens of seconds and loading it a fraction of one; `nogil=True` so that threads can share a machine.
 """
 
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numba
@@ -133,16 +135,23 @@ class WholeCompiler(_FunctionCompiler):
         context = self.targetdescr.target_context
         library = Parts(context.codegen(), self.py_func.__qualname__)
         library.enable_object_caching()
-        return compile_extra(
-            self.targetdescr.typing_context,
-            context,
-            self.py_func,
-            args,
-            return_type,
-            flags,
-            {},
-            library,
-        )
+        types = self.targetdescr.typing_context
+        with uncollected():
+            return compile_extra(
+                types, context, self.py_func, args, return_type, flags, {}, library
+            )
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Without garbage collection: compiling makes millions of objects that stay."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def python_version(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -36,12 +36,11 @@ class SgymVecEnv(VecEnv):
     def __init__(
         self, env_id: str = "sgym/Colocated-v0", num_envs: int = 1, **arguments: Any
     ) -> None:
-        made = gym.make_vec(
-            env_id, num_envs, autoreset_mode=AutoresetMode.SAME_STEP, **arguments
-        ).unwrapped
-        if not isinstance(made, ServingVectorEnv):
+        if not str(gym.spec(env_id).vector_entry_point).startswith("sgym."):
             raise SgymError(f"{env_id!r} is no environment of sgym, so it has no native vector")
-        self.env = made
+        mode = AutoresetMode.SAME_STEP
+        made: Any = gym.make_vec(env_id, num_envs, autoreset_mode=mode, **arguments).unwrapped
+        self.env: ServingVectorEnv = made
         self._actions: Any = None
         super().__init__(num_envs, made.single_observation_space, made.single_action_space)
 
