@@ -9,7 +9,8 @@ When it is asked, `decision` says. `iteration`: before every batch. `event`: aft
 finish or a preemption, when fewer KV blocks are free than requests run, or when a reader will
 run dry within 0.1 s. `admission`: where the engine's own limits would let a waiting request in.
 `interval`: after that time. It is never asked where it has no choice: with fewer than two
-requests on the instance, or with nothing waiting and no shortage of memory."""
+requests on the instance, or with nothing waiting and no shortage of memory. Where it migrates,
+one request that may move to another instance now is a choice."""
 
 VERBS = """\
 | num | verb | applies to | effect |
