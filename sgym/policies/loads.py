@@ -31,8 +31,8 @@ def accepts_handoffs(state, i):
 
 @kernel
 def takes(state, i, r, asked):
-    """Whether instance i is among those asked, and can ever serve request r."""
-    if batch.never_fits(state.engines[i], state.requests[r]):
+    """Whether instance i is among those asked, and can serve what is known of request r."""
+    if not batch.fits_so_far(state.engines[i], state.requests[r]):
         return False
     if asked == ARRIVALS:
         return accepts_arrivals(state, i)

@@ -31,7 +31,7 @@ def may_move(state, i, r):
     for j in range(state.instances.size):
         if is_offered(state, i, j):
             some = True
-            if not migration.can_migrate(state, r, j):
+            if not migration.seems_possible(state, r, j):
                 return False
     return some
 

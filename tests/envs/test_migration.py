@@ -136,6 +136,30 @@ def test_who_migrates_is_asked_only_where_it_can_change_something():
     assert only_moves > 10
 
 
+def test_an_instance_that_cannot_serve_a_request_to_its_end_turns_it_away():
+    pools = [{}, {"engine": {"num_gpu_blocks": 6}}]  # 80 tokens
+    scenario = PAIR | {"cluster": PAIR["cluster"] | {"pools": pools, "instances": 1}}
+    env = make("slots", scenario=scenario, controls=["schedule", "migrate"], decision="iteration")
+    turned_away, over = 0, False
+    _, info = env.reset(seed=0)
+    while not over:
+        state, action = state_of(env), np.zeros(10, int)
+        offered = [k for k in range(8) if info["action_mask"][k][MIGRATE]]
+        long = [
+            k for k in offered
+            if state.requests["prompt"][r := env._desk.slots[k]] + state.requests["output"][r] > 81
+        ]  # fmt: skip
+        if int(state.cluster[0]["instance"]) == 0 and long:
+            request = state.requests[env._desk.slots[long[0]]]
+            assert request["prompt"] + request["generated"] <= 80
+            action[long[0]], action[9] = MIGRATE, 1
+            turned_away += 1
+        *_, over, info = env.step(action)
+        assert info["invalid_actions"] == 0
+    assert turned_away > 3
+    assert state_of(env).cluster["migrations"] == state_of(env).cluster["aborted"] == 0
+
+
 def test_without_the_control_nothing_may_migrate():
     env = make_split("slots", controls=["schedule", "handoff"], decision="iteration")
     env.action_space.seed(0)
