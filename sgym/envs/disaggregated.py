@@ -104,6 +104,7 @@ class DisaggregatedEnv(ServingEnv):
 
     `instances`: G features of each instance; at a hand-off the one that has prefilled the request
     `asks`.
+    [[reports]]
 
     [[instances]]
 

@@ -45,6 +45,12 @@ MASKS = """\
 `env.action_masks()` the one of sb3-contrib, and `sgym.envs.MaskInObs` puts it into the
 observation for RLlib and TorchRL."""
 
+REPORTS = """\
+With `cluster.staleness` above 0, instances report only that often, and what is seen of them is as
+last reported, as it is for the built-in routers; never stale are roles, draining, cached and
+in_flight, which whoever places requests knows. An instance that forms a batch sees itself as it is,
+and the others as reported."""
+
 SLOTS = """\
 The first K/2 slots hold running requests, the tail of the running order (the next victim)
 first; the others the head of the queue. Unused slots of one half are lent to the other from the
@@ -91,6 +97,7 @@ SECTIONS = {
     "knobs": KNOBS,
     "index": INDEX,
     "masks": MASKS,
+    "reports": REPORTS,
     "slots": SLOTS,
     "episode": EPISODE,
     "reset": RESET,

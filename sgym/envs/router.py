@@ -68,6 +68,7 @@ class RouterEnv(ServingEnv):
     [[requests]]
 
     `instances`: G features of each instance.
+    [[reports]]
 
     [[instances]]
 

@@ -69,19 +69,14 @@ def report(state, policy, memory):
         return
     at = now if every == 0.0 else math.floor(now / every) * every
     for i in range(state.instances.size):
-        memo, instance = memory.instances[i], state.instances[i]
-        memo["reported"] = at
-        memo["waiting_tokens"] = instance["waiting_tokens"]
-        memo["num_running"] = instance["num_running"]
-        memo["num_waiting"] = instance["num_waiting"]
-        memo["num_loading"] = instance["num_loading"]
-        memo["free_blocks"] = instance["free_blocks"]
+        memory.instances[i]["reported"] = at
+        memory.reports[i] = state.instances[i]
 
 
 @kernel
 def kv_share(state, memory, i):
     """Share of its KV blocks that instance i uses, as last reported."""
-    return 1.0 - memory.instances[i]["free_blocks"] / state.engines[i]["num_blocks"]
+    return 1.0 - memory.reports[i]["free_blocks"] / state.engines[i]["num_blocks"]
 
 
 @kernel

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sgym.core.layout import NONE, State
+from sgym.core.layout import INSTANCE, NONE, State
 
 # Which built-in policies decide, and their parameters. Meaning of each parameter: see registry.
 POLICY = np.dtype(
@@ -70,19 +70,14 @@ REQUEST_MEMO = np.dtype(
     ]
 )
 
-# An instance, as its scheduler and the routers see it.
+# An instance, as its scheduler and systems over a cluster see it.
 INSTANCE_MEMO = np.dtype(
     [
         ("iterations", np.int64),  # decisions so far
         ("solved", np.int64),  # the one at which the last selection was made
         ("front", np.int64),  # counter of places in front of a queue
         ("back", np.int64),  # and at its back
-        ("reported", np.float64),  # seconds; when the load below was reported to the router
-        ("waiting_tokens", np.int64),  # tokens to prefill, as reported
-        ("num_running", np.int32),  # same
-        ("num_waiting", np.int32),  # same
-        ("num_loading", np.int32),  # same
-        ("free_blocks", np.int32),  # same
+        ("reported", np.float64),  # seconds; of its entry in `Memory.reports`
         ("freeness", np.float64),  # at the last pairing for migration
         ("side", np.int32),  # of that pairing: -1 sends requests away, 1 takes some, 0 neither
         ("target", np.int32),  # instance to which it sends one, NONE = none
@@ -111,6 +106,7 @@ class Memory(NamedTuple):
     clients: np.ndarray  # CLIENT (tenants,)
     requests: np.ndarray  # REQUEST_MEMO (num_requests,)
     instances: np.ndarray  # INSTANCE_MEMO (num_instances,)
+    reports: np.ndarray  # INSTANCE (num_instances,): as last reported to the routers
     history: np.ndarray  # int32 (HISTORY,): output lengths of finished requests, a ring
     ordered: np.ndarray  # int32 (HISTORY,): the same, ascending
     samples: np.ndarray  # int64 (LISTS, seats + 1, 2), work: tokens held, tokens to come
@@ -127,6 +123,7 @@ def fresh_memory(state: State) -> Memory:
         clients=np.zeros(tenants, CLIENT),
         requests=np.zeros(len(state.requests), REQUEST_MEMO),
         instances=instances,
+        reports=np.zeros(len(state.instances), INSTANCE),
         history=np.zeros(HISTORY, np.int32),
         ordered=np.zeros(HISTORY, np.int32),
         samples=np.zeros((LISTS, state.running.shape[1] + 1, 2), np.int64),
