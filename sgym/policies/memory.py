@@ -62,6 +62,7 @@ REQUEST_MEMO = np.dtype(
         ("level", np.int32),  # queue of a multi-level feedback queue, 0 = served first
         ("boosted", np.int32),  # iterations for which it still goes before others
         ("picked", np.int64),  # 1: among those that the present decision serves
+        ("charged", np.int32),  # 1: its client has paid for its prompt
         ("ran", np.int64),  # iteration of its instance that last served it
         ("place", np.int64),  # among those of its level, lowest first
         ("used", np.float64),  # seconds of service in its level
