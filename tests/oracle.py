@@ -142,7 +142,7 @@ class Simulation:
 
     def offered(self, request: Request) -> list[Instance]:
         """The instances among which a router chooses."""
-        fit = [i for i in self.instances if i.engine.can_ever_run(request)]
+        fit = [i for i in self.instances if i.engine.can_run_so_far(request)]
         return [i for i in fit if i.role != "decode" and i.next_role is None] or fit
 
     def usual_route(self, request: Request) -> int:

@@ -17,7 +17,7 @@ def least_kv(sim: "Simulation", request: Request) -> int:
     shares = {
         i.index: (i.engine.usable_blocks - i.free) / i.engine.usable_blocks
         for i in sim.instances
-        if i.role != "prefill" and i.next_role is None and i.engine.can_ever_run(request)
+        if i.role != "prefill" and i.next_role is None and i.engine.can_run_so_far(request)
     }
     return min(shares, key=lambda i: shares[i], default=request.instance)
 

@@ -98,9 +98,9 @@ class Engine:
         a, b, c, d = self.latency
         return a + b * prefill_tokens + c * decode_seqs + d * kv_tokens
 
-    def reservation(self, request: Request) -> int:
-        """Blocks that orca sets aside for a request."""
-        total = min(request.prompt + request.output, self.max_model_len)
+    def reservation(self, request: Request, output: int) -> int:
+        """Blocks that orca sets aside for a request with so much output."""
+        total = min(request.prompt + output, self.max_model_len)
         if self.orca_reserve == "max_len":
             total = self.max_model_len
         elif self.orca_reserve == "pow2":
@@ -110,17 +110,24 @@ class Engine:
     def space(self, request: Request) -> int:
         """Blocks for a request that comes with its KV."""
         if self.former == "orca":
-            return self.reservation(request)
+            return self.reservation(request, request.output)
         return self.blocks(request.known)
 
     def can_ever_run(self, request: Request) -> bool:
         """Whether the request fits an empty instance, again after every preemption."""
+        return self.can_run(request, request.output)
+
+    def can_run_so_far(self, request: Request) -> bool:
+        """The same if its next token is its last: what can be known before it is."""
+        return self.can_run(request, len(request.tokens) + 1)
+
+    def can_run(self, request: Request, output: int) -> bool:
         if request.prompt >= self.max_model_len:
             return False
-        longest = min(request.prompt + request.output, self.max_model_len) - 1
+        longest = min(request.prompt + output, self.max_model_len) - 1
         need, room = self.blocks(longest), self.usable_blocks
         if self.former == "orca":
-            need = self.reservation(request)
+            need = self.reservation(request, output)
         if self.former != "vllm_v1":  # vLLM V1 has no watermark while nothing runs
             room -= self.watermark_blocks
         whole = self.former in ("vllm_v1", "vllm_v0") and not self.enable_chunked_prefill

@@ -7,7 +7,7 @@ tens of seconds and loading it a fraction of one; `nogil=True` so that threads c
 """
 
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -143,7 +143,7 @@ class WholeCompiler(_FunctionCompiler):
 
 
 @contextmanager
-def uncollected() -> Iterator[None]:
+def uncollected() -> Generator[None]:
     """Without garbage collection: compiling makes millions of objects that stay."""
     enabled = gc.isenabled()
     gc.disable()

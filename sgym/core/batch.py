@@ -344,31 +344,52 @@ def holds_prefill(requests, instance, running):
 
 @kernel
 def never_fits(engine, request):
-    """Whether the engine could never serve this request to its end, even alone.
+    """Whether the engine could never serve this request to its end, even alone."""
+    return not can_serve(engine, request, request["output"])
+
+
+@kernel
+def fits_so_far(engine, request):
+    """Whether the engine could serve this request if its next token were its last.
+
+    That is all a policy may know, as the true length is hidden from it.
+    """
+    return can_serve(engine, request, request["generated"] + 1)
+
+
+@kernel
+def can_serve(engine, request, output):
+    """Whether the engine could serve this request, alone, up to so many tokens of output.
 
     A preempted request is prefilled again with what it has generated, so its last prefill may be
     as long as all but its last token.
     """
-    prompt, last = request["prompt"], request["prompt"] + request["output"] - 1
+    prompt, last = request["prompt"], request["prompt"] + output - 1
     if prompt < 1 or prompt >= engine["max_model_len"]:
-        return True
+        return False
     blocks = blocks_for(last, engine["block_size"])
     if engine["former"] == ORCA:
-        blocks = orca_blocks(engine, request)
+        blocks = reserved_blocks(engine, prompt + output)
     if engine["former"] != VLLM_V1:
         blocks += engine["watermark_blocks"]
     splits = engine["former"] != VLLM_V1 and engine["former"] != VLLM_V0
     whole = not splits and engine["chunked_prefill"] == 0
     too_long = whole and last > engine["max_num_batched_tokens"]
-    return too_long or blocks > engine["num_blocks"]
+    return not too_long and blocks <= engine["num_blocks"]
 
 
 @kernel
 def orca_blocks(engine, request):
-    """KV blocks that Orca reserves: for the longest sequence, a power of 2, or the true length."""
+    """KV blocks that Orca reserves for a request."""
+    return reserved_blocks(engine, request["prompt"] + request["output"])
+
+
+@kernel
+def reserved_blocks(engine, length):
+    """What Orca reserves: for the longest sequence, a power of 2, or the true length."""
     tokens = engine["max_model_len"]
     if engine["orca_reserve"] > 0:
-        tokens = request["prompt"] + request["output"]
+        tokens = length
     if engine["orca_reserve"] == 1:
         power = 1
         while power < tokens:

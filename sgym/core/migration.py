@@ -25,8 +25,8 @@ MIGRATED = int(Move.MIGRATION)
 
 
 @kernel
-def can_migrate(state, r, j):
-    """Whether a migration of request r to instance `j` may begin."""
+def seems_possible(state, r, j):
+    """Whether a migration of request r to instance `j` may begin, as far as anybody can know."""
     cluster, request = state.cluster[0], state.requests[r]
     i = request["instance"]
     if j < 0 or j >= cluster["num_instances"] or j == i:
@@ -34,7 +34,7 @@ def can_migrate(state, r, j):
     if state.engines[i]["async_scheduling"] or state.engines[j]["async_scheduling"]:
         return False
     source, target = state.instances[i], state.instances[j]
-    if batch.never_fits(state.engines[j], request):
+    if not batch.fits_so_far(state.engines[j], request):
         return False
     if request["phase"] == WAITING:
         return request["other"] != j
@@ -49,8 +49,11 @@ def can_migrate(state, r, j):
 
 @kernel
 def migrate(state, r, j):
-    """Begin to move request r, whose instance is idle, to instance `j`, if that is possible."""
-    if not can_migrate(state, r, j):
+    """Begin to move request r, whose instance is idle, to instance `j`, if that is possible.
+
+    An instance that could never serve it to its end turns it away: nothing changes.
+    """
+    if not seems_possible(state, r, j) or batch.never_fits(state.engines[j], state.requests[r]):
         return
     request, cluster = state.requests[r], state.cluster[0]
     i = request["instance"]

@@ -75,6 +75,7 @@ class ColocatedEnv(ServingEnv):
     [[requests]]
 
     `instances`: G features of each instance.
+    [[reports]]
 
     [[instances]]
 

@@ -60,8 +60,10 @@ class DisaggregatedEnv(ServingEnv):
     | route | Discrete(I) | not asked: for `controls` without schedule | action i is instance i |
 
     An arrival may go to instances that prefill, a hand-off to those that decode or back to its own
-    (it then decodes there), in both cases if they do not drain and could serve the request to its
-    end. Where one is left, nobody is asked.
+    (it then decodes there), in both cases if they do not drain and could serve what is known of the
+    request. Where one is left, nobody is asked. An instance that could never serve the request to
+    its end refuses an arrival at once; a hand-off then decodes where it is, a migration is not
+    begun.
 
     [[speaking]]
 
@@ -102,6 +104,7 @@ class DisaggregatedEnv(ServingEnv):
 
     `instances`: G features of each instance; at a hand-off the one that has prefilled the request
     `asks`.
+    [[reports]]
 
     [[instances]]
 

@@ -106,6 +106,8 @@ REQUEST_FEATURES = (
     _flag("migrating", "it runs, and its KV is being copied to another", CONNECTOR, "cluster"),
 )
 
+# With `cluster.staleness`, those of other instances are as last reported, except for what ROUTER
+# and the index of KV events know. Where a request is placed, all instances are others.
 INSTANCE_FEATURES = (
     _flag("asks", "this instance forms its next batch now", "schedule() was called"),
     _share("running", "running requests, of max_num_seqs", "len(running)"),
@@ -155,6 +157,7 @@ INSTANCE_FEATURES = (
         "router's index of KV events",
         "cluster",
     ),
+    _count("in_flight", 16.0, "requests sent there and not done; never stale", ROUTER, "cluster"),
 )
 
 CLUSTER_FEATURES = (

@@ -43,6 +43,8 @@ def step(state, desk, fleet, k):
         lane["task"] = GO_ON
     if task == ACT and (decision == ROUTE or decision == HANDOFF):
         decision = NONE  # it is answered
+    if task == BEGIN:
+        hear(state, desk)
     if task != SHOW:
         decision = run_until_due(state, desk, decision, task == ACT)
     if decision == FULL:
@@ -90,9 +92,15 @@ def run_until_due(state, desk, decision, asked):
         asked = False
         if decision == FULL:
             return decision
-        if desk.policy[0]["staleness"] > 0.0:
-            loads.report(state, desk.policy[0], desk.memory)
+        hear(state, desk)
     return decision
+
+
+@kernel
+def hear(state, desk):
+    """Let the instances report, if who places requests relies on that, and it is time."""
+    if desk.policy[0]["staleness"] > 0.0:
+        loads.report(state, desk.policy[0], desk.memory)
 
 
 @kernel

@@ -40,7 +40,7 @@ I_MIXED, I_PREFILLS, I_DECODES = _I["role_mixed"], _I["role_prefill"], _I["role_
 I_DRAINING, I_LOADING, I_LEAVING = _I["draining"], _I["loading"], _I["leaving"]
 I_SENDS, I_RECEIVES, I_SWAPPED = _I["sends"], _I["receives"], _I["swapped"]
 I_OUTSTANDING, I_PREFILL_TIME = _I["outstanding"], _I["prefill_time"]
-I_CACHED = _I["cached"]
+I_CACHED, I_IN_FLIGHT = _I["cached"], _I["in_flight"]
 
 C_SCHEDULE, C_ROUTE = _C["decides_schedule"], _C["decides_route"]
 C_ARRIVED, C_FINISHED = _C["arrived"], _C["finished"]
@@ -145,13 +145,24 @@ def instance_numbers(instance, engine, asks, raw):
 
 
 @kernel
-def cluster_instance_numbers(instance, engine, prefill_time, raw):
-    """Raw features of an instance that matter where there are several."""
-    used = engine["num_blocks"] - instance["free_blocks"]
+def router_numbers(state, j, raw):
+    """Raw features of instance `j` that whoever places requests knows without a report."""
+    instance, cluster = state.instances[j], state.cluster[0]
     raw[I_MIXED] = 1.0 if instance["role"] == MIXED else 0.0
     raw[I_PREFILLS] = 1.0 if instance["role"] == PREFILL else 0.0
     raw[I_DECODES] = 1.0 if instance["role"] == DECODE else 0.0
     raw[I_DRAINING] = 1.0 if instance["next_role"] != NONE else 0.0
+    raw[I_IN_FLIGHT] = loads.in_flight(state, j)
+    raw[I_CACHED] = 0.0
+    if cluster["decision"] == ROUTE or cluster["decision"] == HANDOFF:
+        r = cluster["request"]
+        raw[I_CACHED] = loads.hit_tokens(state, j, r) / state.requests[r]["prompt"]
+
+
+@kernel
+def cluster_instance_numbers(instance, engine, prefill_time, raw):
+    """Raw features of an instance that matter where there are several, by its own report."""
+    used = engine["num_blocks"] - instance["free_blocks"]
     raw[I_LOADING] = instance["num_loading"] / engine["max_num_seqs"]
     raw[I_LEAVING] = instance["num_leaving"]
     raw[I_SENDS] = instance["num_out"]
@@ -219,10 +230,14 @@ def choose_slots(state, desk, i):
 
 @kernel
 def observe(state, desk, requests_out, instances_out, cluster_out):
-    """Write the observation of the decision that `state` waits for; fills `desk.slots` too."""
+    """Write the observation of the decision that `state` waits for; fills `desk.slots` too.
+
+    Where reports are stale, an instance that forms a batch knows itself, and others as reported;
+    who places a request knows all of them as reported.
+    """
     cluster, raw = state.cluster[0], desk.raw
     now, decision = cluster["clock"], cluster["decision"]
-    places = decision == ROUTE or decision == HANDOFF
+    places, stale = decision == ROUTE or decision == HANDOFF, desk.policy[0]["staleness"] > 0.0
     i = max(cluster["instance"], 0)  # nobody has asked in an episode without a decision
     measure = 0 if decision == ROUTE else i
     choose_slots(state, desk, i)
@@ -234,14 +249,11 @@ def observe(state, desk, requests_out, instances_out, cluster_out):
             encode(desk.request_columns, raw, requests_out, k * width)
     asks = decision == SCHEDULE or decision == HANDOFF
     for j in range(state.instances.size):
-        instance_numbers(state.instances[j], state.engines[j], asks and j == i, raw)
+        reports = desk.memory.reports if stale and (places or j != i) else state.instances
+        instance_numbers(reports[j], state.engines[j], asks and j == i, raw)
         if desk.settings[0]["num_destinations"] > 0:
-            time = desk.prefill_times[j]
-            cluster_instance_numbers(state.instances[j], state.engines[j], time, raw)
-            raw[I_CACHED] = 0.0
-            if places:
-                r = cluster["request"]
-                raw[I_CACHED] = loads.hit_tokens(state, j, r) / state.requests[r]["prompt"]
+            cluster_instance_numbers(reports[j], state.engines[j], desk.prefill_times[j], raw)
+            router_numbers(state, j, raw)
         encode(desk.instance_columns, raw, instances_out, j * desk.instance_columns.size)
     cluster_numbers(state, desk, i, now, raw)
     encode(desk.cluster_columns, raw, cluster_out, 0)

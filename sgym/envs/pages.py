@@ -9,7 +9,8 @@ When it is asked, `decision` says. `iteration`: before every batch. `event`: aft
 finish or a preemption, when fewer KV blocks are free than requests run, or when a reader will
 run dry within 0.1 s. `admission`: where the engine's own limits would let a waiting request in.
 `interval`: after that time. It is never asked where it has no choice: with fewer than two
-requests on the instance, or with nothing waiting and no shortage of memory."""
+requests on the instance, or with nothing waiting and no shortage of memory. Where it migrates,
+one request that may move to another instance now is a choice."""
 
 VERBS = """\
 | num | verb | applies to | effect |
@@ -43,6 +44,12 @@ MASKS = """\
 `info["action_mask"]` has the form that `action_space.sample(mask=...)` takes,
 `env.action_masks()` the one of sb3-contrib, and `sgym.envs.MaskInObs` puts it into the
 observation for RLlib and TorchRL."""
+
+REPORTS = """\
+With `cluster.staleness` above 0, instances report only that often, and what is seen of them is as
+last reported, as it is for the built-in routers; never stale are roles, draining, cached and
+in_flight, which whoever places requests knows. An instance that forms a batch sees itself as it is,
+and the others as reported."""
 
 SLOTS = """\
 The first K/2 slots hold running requests, the tail of the running order (the next victim)
@@ -90,6 +97,7 @@ SECTIONS = {
     "knobs": KNOBS,
     "index": INDEX,
     "masks": MASKS,
+    "reports": REPORTS,
     "slots": SLOTS,
     "episode": EPISODE,
     "reset": RESET,

@@ -27,7 +27,7 @@ def is_open(state, decision, r, j):
 def offer_places(state, desk):
     """Write into `desk.destinations` where the request may go; returns how many these are.
 
-    If no instance takes arrivals, all do that can ever serve it.
+    If no instance takes arrivals, all do that can serve what is known of it.
     """
     cluster, open_ones = state.cluster[0], desk.destinations
     r, count = cluster["request"], 0

@@ -50,8 +50,9 @@ class RouterEnv(ServingEnv):
     | i | instance i takes the request |
 
     The mask has the instances that take arrivals (those that prefill, and do not drain) and could
-    serve the request to its end; an engine refuses at once what it never could. One decision per
-    arrival: only where a single instance is left, nobody is asked. Where the mask has 0, the
+    serve the prompt; an engine refuses at once what it could never serve to its end, which the
+    agent cannot know. One decision per arrival: only where a single instance is left, nobody is
+    asked. Where the mask has 0, the
     scenario's router (`cluster.router`) decides instead, and the action is counted in
     `info["invalid_actions"]`.
     [[masks]]
@@ -67,6 +68,7 @@ class RouterEnv(ServingEnv):
     [[requests]]
 
     `instances`: G features of each instance.
+    [[reports]]
 
     [[instances]]
 

@@ -3,48 +3,17 @@
 import math
 
 from sgym._jit import kernel
-from sgym.core import migration
-from sgym.core.layout import NONE, PREFILL, RUNNING
+from sgym.core.layout import NONE, RUNNING
 from sgym.envs.actions import HOLD, MIGRATE, NEUTRAL, PREEMPT, PROMOTE, REJECT
 from sgym.envs.entries import apply, chunks_prompts, name, open_limits
-from sgym.policies import loads, trigger
-
-
-@kernel
-def is_offered(state, i, j):
-    """Whether requests of instance `i` may migrate to instance `j` now.
-
-    A prefill instance offers what takes arrivals, others what takes hand-offs.
-    """
-    cluster, engine, target = state.cluster[0], state.engines[j], state.instances[j]
-    if j == i or state.instances[i]["migrating_out"] >= cluster["max_migrations"]:
-        return False
-    if target["migrating_in"] >= cluster["max_migrations"]:
-        return False
-    if target["num_running"] + target["num_loading"] >= engine["max_num_seqs"]:
-        return False
-    if state.instances[i]["role"] == PREFILL:
-        return loads.accepts_arrivals(state, j)
-    return loads.accepts_handoffs(state, j)
+from sgym.policies import moves, trigger
 
 
 @kernel
 def offer_migrations(state, desk, i):
     """Write into `desk.destinations` where requests of instance `i` may migrate to."""
     for j in range(desk.destinations.size):
-        desk.destinations[j] = 1 if is_offered(state, i, j) else 0
-
-
-@kernel
-def may_migrate(state, desk, r):
-    """Whether request `r` may migrate to each of the destinations, of which there are some."""
-    some = False
-    for j in range(desk.destinations.size):
-        if desk.destinations[j]:
-            some = True
-            if not migration.can_migrate(state, r, j):
-                return False
-    return some
+        desk.destinations[j] = 1 if moves.is_offered(state, i, j) else 0
 
 
 @kernel
@@ -58,7 +27,7 @@ def is_valid_verb(state, desk, r, verb):
     if verb == PROMOTE:
         return True
     if verb == MIGRATE:
-        return settings["migrates"] == 1 and may_migrate(state, desk, r)
+        return settings["migrates"] == 1 and moves.may_move(state, state.requests[r]["instance"], r)
     if state.requests[r]["phase"] == RUNNING:
         return verb == PREEMPT
     return verb == HOLD or (verb == REJECT and settings["allow_reject"] == 1)

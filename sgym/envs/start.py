@@ -53,7 +53,9 @@ def fresh_desk(
         settings=settings,
         policy=_policy(simulator, chosen.schedules),
         memory=simulator.memory,
-        triggers=fresh_triggers(chosen.decision, float(chosen.interval), count, start),
+        triggers=fresh_triggers(
+            chosen.decision, float(chosen.interval), count, start, "migrate" in chosen.controls
+        ),
         in_force=in_force,
         slots=np.full(layout.num_slots, NONE, np.int32),
         destinations=np.zeros(count, np.int32),

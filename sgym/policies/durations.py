@@ -44,7 +44,7 @@ def queue_time(state, memory, i):
     instance = state.instances[i]
     seconds = 0.0
     if instance["busy"]:
-        seconds += max(instance["start"] + instance["duration"] - state.cluster[0]["clock"], 0.0)
+        seconds += max(estimate.busy_until(instance) - state.cluster[0]["clock"], 0.0)
     for k in range(instance["num_running"]):
         request = state.requests[state.running[i, k]]
         if request["prefilling"]:

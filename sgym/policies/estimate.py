@@ -35,6 +35,19 @@ def batch_time(latency, chunk, prefix, decodes, kv):
 
 
 @kernel
+def newest_duration(instance):
+    """Seconds that the batch formed last takes; with async scheduling, one may be ahead of it."""
+    return instance["next_duration"] if instance["busy"] > 1 else instance["duration"]
+
+
+@kernel
+def busy_until(instance):
+    """When the last of the iterations under way ends, of which there is one, in seconds."""
+    ends = instance["start"] + instance["duration"]
+    return ends + instance["next_duration"] if instance["busy"] > 1 else ends
+
+
+@kernel
 def prefill_time(state, i, tokens):
     """Seconds that a prompt of so many tokens would take on instance i, alone and in one piece."""
     return batch_time(state.latency[state.engines[i]["latency"]], tokens, 0, 0, 0)

@@ -206,8 +206,8 @@ def after_batch(state, policy, memory, i):
         if state.requests[r]["scheduled"] == 0:
             continue
         memo = memory.requests[r]
-        memo["used"] += instance["duration"]
-        memo["served"] = instance["start"] + instance["duration"]
+        memo["used"] += estimate.newest_duration(instance)
+        memo["served"] = estimate.busy_until(instance)
         if memo["used"] > policy["quantum"] * (1 << int(memo["level"])):
             memo["level"] = min(memo["level"] + 1, 62)
             memo["used"] = 0.0

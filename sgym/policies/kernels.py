@@ -43,7 +43,7 @@ def before_batch(state, policy, memory, i):
         routers.before_batch(state, policy, memory, i)
     kind = policy["kind"]
     if kind == VTC:
-        vtc.order_by_counter(state, policy, memory.clients, i)
+        vtc.order_by_counter(state, policy, memory, i)
     elif kind == LTR:
         ltr.before_batch(state, policy, memory, i)
     elif kind == SLACK_CHUNK:
@@ -64,7 +64,7 @@ def after_batch(state, policy, memory, i):
     """Note what was just scheduled."""
     kind = policy["kind"]
     if kind == VTC:
-        vtc.charge(state, policy, memory.clients, i)
+        vtc.charge(state, policy, memory, i)
     elif kind == LTR:
         ltr.after_batch(state, memory, i)
     elif kind == PAST_FUTURE:

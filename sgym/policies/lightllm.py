@@ -158,9 +158,13 @@ def peak_of(memory, n, size):
 
 @kernel
 def after_batch(state, memory, i):
-    """Remember the output lengths of the requests that finish in the iteration that begins."""
+    """Remember the output lengths of the requests that finish in the iteration that begins.
+
+    With async scheduling, tokens of the one under way are still to come, too.
+    """
     for k in range(state.instances[i]["num_running"]):
         request = state.requests[state.running[i, k]]
-        ends = request["generated"] + 1 >= request["output"]
-        if request["scheduled"] > 0 and request["prefilling"] == 0 and ends:
+        if request["scheduled"] == 0 or request["prefilling"]:
+            continue
+        if request["generated"] + max(1, request["placeholders"]) >= request["output"]:
             remember(memory, int(request["output"]))

@@ -31,8 +31,8 @@ def accepts_handoffs(state, i):
 
 @kernel
 def takes(state, i, r, asked):
-    """Whether instance i is among those asked, and can ever serve request r."""
-    if batch.never_fits(state.engines[i], state.requests[r]):
+    """Whether instance i is among those asked, and can serve what is known of request r."""
+    if not batch.fits_so_far(state.engines[i], state.requests[r]):
         return False
     if asked == ARRIVALS:
         return accepts_arrivals(state, i)
@@ -69,19 +69,14 @@ def report(state, policy, memory):
         return
     at = now if every == 0.0 else math.floor(now / every) * every
     for i in range(state.instances.size):
-        memo, instance = memory.instances[i], state.instances[i]
-        memo["reported"] = at
-        memo["waiting_tokens"] = instance["waiting_tokens"]
-        memo["num_running"] = instance["num_running"]
-        memo["num_waiting"] = instance["num_waiting"]
-        memo["num_loading"] = instance["num_loading"]
-        memo["free_blocks"] = instance["free_blocks"]
+        memory.instances[i]["reported"] = at
+        memory.reports[i] = state.instances[i]
 
 
 @kernel
 def kv_share(state, memory, i):
     """Share of its KV blocks that instance i uses, as last reported."""
-    return 1.0 - memory.instances[i]["free_blocks"] / state.engines[i]["num_blocks"]
+    return 1.0 - memory.reports[i]["free_blocks"] / state.engines[i]["num_blocks"]
 
 
 @kernel

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sgym._jit import References, by_reference
-from sgym.core.layout import NONE, State
+from sgym.core.layout import INSTANCE, NONE, State
 
 # Which built-in policies decide, and their parameters. Meaning of each parameter: see registry.
 POLICY = np.dtype(
@@ -63,6 +63,7 @@ REQUEST_MEMO = np.dtype(
         ("level", np.int32),  # queue of a multi-level feedback queue, 0 = served first
         ("boosted", np.int32),  # iterations for which it still goes before others
         ("picked", np.int64),  # 1: among those that the present decision serves
+        ("charged", np.int32),  # 1: its client has paid for its prompt
         ("ran", np.int64),  # iteration of its instance that last served it
         ("place", np.int64),  # among those of its level, lowest first
         ("used", np.float64),  # seconds of service in its level
@@ -71,19 +72,14 @@ REQUEST_MEMO = np.dtype(
     ]
 )
 
-# An instance, as its scheduler and the routers see it.
+# An instance, as its scheduler and systems over a cluster see it.
 INSTANCE_MEMO = np.dtype(
     [
         ("iterations", np.int64),  # decisions so far
         ("solved", np.int64),  # the one at which the last selection was made
         ("front", np.int64),  # counter of places in front of a queue
         ("back", np.int64),  # and at its back
-        ("reported", np.float64),  # seconds; when the load below was reported to the router
-        ("waiting_tokens", np.int64),  # tokens to prefill, as reported
-        ("num_running", np.int32),  # same
-        ("num_waiting", np.int32),  # same
-        ("num_loading", np.int32),  # same
-        ("free_blocks", np.int32),  # same
+        ("reported", np.float64),  # seconds; of its entry in `Memory.reports`
         ("freeness", np.float64),  # at the last pairing for migration
         ("side", np.int32),  # of that pairing: -1 sends requests away, 1 takes some, 0 neither
         ("target", np.int32),  # instance to which it sends one, NONE = none
@@ -112,6 +108,7 @@ class MemoryArrays(NamedTuple):
     clients: np.ndarray  # CLIENT (tenants,)
     requests: np.ndarray  # REQUEST_MEMO (num_requests,)
     instances: np.ndarray  # INSTANCE_MEMO (num_instances,)
+    reports: np.ndarray  # INSTANCE (num_instances,): as last reported to the routers
     history: np.ndarray  # int32 (HISTORY,): output lengths of finished requests, a ring
     ordered: np.ndarray  # int32 (HISTORY,): the same, ascending
     samples: np.ndarray  # int64 (LISTS, seats + 1, 2), work: tokens held, tokens to come
@@ -128,6 +125,7 @@ by_reference(
         "clients": (CLIENT, 1),
         "requests": (REQUEST_MEMO, 1),
         "instances": (INSTANCE_MEMO, 1),
+        "reports": (INSTANCE, 1),
         "history": (np.dtype(np.int32), 1),
         "ordered": (np.dtype(np.int32), 1),
         "samples": (np.dtype(np.int64), 3),
@@ -146,6 +144,7 @@ def fresh_memory(state: State) -> Memory:
         clients=np.zeros(tenants, CLIENT),
         requests=np.zeros(len(state.requests), REQUEST_MEMO),
         instances=instances,
+        reports=np.zeros(len(state.instances), INSTANCE),
         history=np.zeros(HISTORY, np.int32),
         ordered=np.zeros(HISTORY, np.int32),
         samples=np.zeros((LISTS, state.running.shape[1] + 1, 2), np.int64),

@@ -8,7 +8,7 @@ costs anything.
 from sgym._jit import kernel
 from sgym.core import queue, steer
 from sgym.core.layout import NONE, PREFILL, WAITING, Transfer
-from sgym.policies import durations, loads
+from sgym.policies import durations, estimate, loads
 from sgym.policies.loads import ANYONE, ARRIVALS, HANDOFFS
 
 NEVER_REJECT, EARLY, PREDICTED = range(3)
@@ -152,7 +152,7 @@ def newly_decoding(state, memory, i, times):
     instance = state.instances[i]
     done = 0.0
     if instance["busy"]:
-        done += max(instance["start"] + instance["duration"] - state.cluster[0]["clock"], 0.0)
+        done += max(estimate.busy_until(instance) - state.cluster[0]["clock"], 0.0)
     count, tokens = 0, 0
     for k in range(instance["num_running"]):
         request = state.requests[state.running[i, k]]

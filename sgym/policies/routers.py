@@ -189,7 +189,7 @@ def best_score(state, memory, question):
     shortest, longest = -1, -1
     for i in range(state.instances.size):
         if loads.takes(state, i, r, asked):
-            waiting = int(memory.instances[i]["num_waiting"])
+            waiting = int(memory.reports[i]["num_waiting"])
             shortest = waiting if shortest < 0 else min(shortest, waiting)
             longest = max(longest, waiting)
     best, highest, ties = 0, 0.0, 0
@@ -198,7 +198,7 @@ def best_score(state, memory, question):
             continue
         queued = 1.0
         if longest > shortest:
-            queued = (longest - memory.instances[i]["num_waiting"]) / (longest - shortest)
+            queued = (longest - memory.reports[i]["num_waiting"]) / (longest - shortest)
         cached = loads.hit_tokens(state, i, r) / state.requests[r]["prompt"]
         free = 1.0 - loads.kv_share(state, memory, i)
         score = PREFIX_WEIGHT * cached + QUEUE_WEIGHT * queued + KV_WEIGHT * free

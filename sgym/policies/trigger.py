@@ -2,7 +2,8 @@
 
 It is evaluated each time an idle instance is about to form a batch. An edge is a change since the
 last evaluation on that instance. Decisions without a choice are never due: at least two requests
-must be there, and either one of them waits or memory is short.
+must be there, and either one of them waits or memory is short. A policy that migrates has a choice
+too as soon as a single request may move to another instance; what others can take is no edge.
 """
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from sgym._jit import kernel
 from sgym.core import batch, queue
 from sgym.core.layout import NEVER, NONE
+from sgym.policies import moves
 
 TRIGGERS = ("event", "iteration", "admission", "interval")
 """Names of the triggers; their places are the `kind` of a TRIGGER."""
@@ -24,6 +26,7 @@ TRIGGER = np.dtype(
     [
         ("kind", np.int32),
         ("interval", np.float64),  # seconds
+        ("migrates", np.int32),  # 1: the policy may move requests to other instances
         ("num_running", np.int32),  # when the last batch was formed
         ("num_waiting", np.int32),  # same
         ("num_endangered", np.int32),  # running requests about to run dry, at the last evaluation
@@ -37,7 +40,9 @@ TRIGGER = np.dtype(
 )
 
 
-def fresh_triggers(name: str, interval: float, count: int, start: float) -> np.ndarray:
+def fresh_triggers(
+    name: str, interval: float, count: int, start: float, migrates: bool = False
+) -> np.ndarray:
     """TRIGGER (count,), nothing seen yet.
 
     Args:
@@ -45,10 +50,12 @@ def fresh_triggers(name: str, interval: float, count: int, start: float) -> np.n
         interval: seconds between decisions, for `interval`.
         count: instances.
         start: seconds; when the episode starts.
+        migrates: whether the policy may move requests to other instances.
     """
     triggers = np.zeros(count, TRIGGER)
     triggers["kind"] = TRIGGERS.index(name)
     triggers["interval"] = interval
+    triggers["migrates"] = migrates
     triggers["looked"] = triggers["decided"] = start
     triggers["next_dry"] = start
     return triggers
@@ -61,10 +68,13 @@ def is_short(instance):
 
 
 @kernel
-def has_choice(instance):
+def has_choice(state, trigger, i):
     """Whether a Steering could make a difference."""
+    instance = state.instances[i]
     present = instance["num_running"] + instance["num_waiting"]
-    return present >= 2 and (instance["num_waiting"] > 0 or is_short(instance))
+    if present >= 2 and (instance["num_waiting"] > 0 or is_short(instance)):
+        return True
+    return trigger["migrates"] == 1 and moves.can_move_any(state, i)
 
 
 @kernel
@@ -79,7 +89,7 @@ def is_due(state, triggers, i):
     instance, trigger = state.instances[i], triggers[i]
     now = state.cluster[0]["clock"]
     note_edges(state, instance, trigger, i, now)
-    if not has_choice(instance):
+    if not has_choice(state, trigger, i):
         trigger["reasons"] = 0
         return False
     kind = trigger["kind"]

@@ -9,12 +9,12 @@ from sgym.policies import acting
 
 
 @kernel
-def order_by_counter(state, policy, clients, i):
+def order_by_counter(state, policy, memory, i):
     """Order the queue as repeatedly serving the client with the smallest counter would.
 
     A request's tag is its client's counter plus what the client's earlier requests will add.
     """
-    requests, instance = state.requests, state.instances[i]
+    requests, instance, clients = state.requests, state.instances[i], memory.clients
     if instance["num_waiting"] == 0:
         return
     for client in clients:
@@ -32,7 +32,7 @@ def order_by_counter(state, policy, clients, i):
         request = requests[r]
         client = clients[request["tenant"]]
         request["running_score"] = -client["tag"]
-        if request["preemptions"] == 0:
+        if memory.requests[r]["charged"] == 0:
             client["tag"] += policy["prompt_weight"] * request["prompt"]
         r = queue.following(requests, r)
     acting.reorder_waiting(state, i)
@@ -53,13 +53,19 @@ def lift_newcomers(clients):
 
 
 @kernel
-def charge(state, policy, clients, i):
-    """Charge what was just scheduled on instance i to its clients."""
+def charge(state, policy, memory, i):
+    """Charge what was just scheduled on instance i to its clients.
+
+    A prompt costs once, when its first tokens are computed, and in whole, cached or not.
+    """
     for k in range(state.instances[i]["num_running"]):
-        request = state.requests[state.running[i, k]]
-        client = clients[request["tenant"]]
-        first = request["scheduled"] > 0 and request["computed"] == request["scheduled"]
-        if first and request["preemptions"] == 0:
+        r = state.running[i, k]
+        request, memo = state.requests[r], memory.requests[r]
+        if request["scheduled"] == 0:
+            continue
+        client = memory.clients[request["tenant"]]
+        if memo["charged"] == 0:
+            memo["charged"] = 1
             client["counter"] += policy["prompt_weight"] * request["prompt"]
-        if request["scheduled"] > 0 and request["prefilling"] == 0:
+        if request["prefilling"] == 0:
             client["counter"] += policy["output_weight"]

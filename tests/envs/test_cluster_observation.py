@@ -8,7 +8,7 @@ from sgym.core.layout import HANDOFF, RUNNING, SCHEDULE, WAITING
 from sgym.envs.features import TABLES
 
 NEW = ["role_mixed", "role_prefill", "role_decode", "draining", "loading", "leaving", "sends",
-       "receives", "swapped", "outstanding", "prefill_time", "cached"]  # fmt: skip
+       "receives", "swapped", "outstanding", "prefill_time", "cached", "in_flight"]  # fmt: skip
 
 
 def rows(env, observation, table):
@@ -59,6 +59,9 @@ def test_the_instances_of_a_cluster():
                 # a chunk of 64 tokens: 10 ms, 0.1 ms and 1 us of context for each token
                 "prefill_time": instance["waiting_tokens"] * (0.01 / 64 + 1e-4 + 1e-6),
                 "cached": 0,
+                "in_flight": instance["num_running"]
+                + instance["num_waiting"]
+                + instance["num_loading"],
             }
             for name, value in expected.items():
                 assert row[name] == pytest.approx(float(value), rel=1e-4, abs=1e-6), name
@@ -93,6 +96,69 @@ def test_what_prefix_caches_hold_of_an_arrival_is_seen():
     request = env._simulator.state.requests[int(env._simulator.state.cluster[0]["request"])]
     found = [row["cached"] for row in rows(env, observation, "instances")]
     assert found == pytest.approx([0.0, 64 / request["prompt"]])
+
+
+KNOWN = ["role_mixed", "role_prefill", "role_decode", "draining", "in_flight"]
+"""What whoever places requests knows of an instance without a report, caches apart."""
+
+
+def seen_of_instances(env, observation):
+    """For each instance: what it reports, what is known without, and in how far it asks."""
+    found = rows(env, observation, "instances")
+    known = [[row.pop(name) for name in KNOWN] for row in found]
+    return found, known, [row.pop("asks") for row in found]
+
+
+def test_a_router_sees_what_instances_last_reported_and_its_own_counts():
+    scenario = toy(cluster__instances=2, cluster__staleness=1.0, workload__rate=30.0)
+    env = make_router(scenario=scenario)
+    observation, info = env.reset(seed=0)
+    (last, _, _), second, over, changes, in_flight = seen_of_instances(env, observation), 0, 0, 0, 0
+    assert last[0]["free"] == last[1]["free"] == 1
+    while not over:
+        observation, *_, over, info = env.step(1)
+        reported, known, _ = seen_of_instances(env, observation)
+        if over:
+            break
+        if reported != last:  # nothing between the first decisions of two seconds
+            assert int(info["time"]) > second
+            assert reported[0]["free"] == 1
+            assert reported[1]["free"] < 0.5
+            changes += 1
+        last, second = reported, int(info["time"])
+        instance = env._simulator.state.instances[1]
+        expected = instance["num_running"] + instance["num_waiting"]
+        assert known[1][-1] == pytest.approx(expected, rel=1e-4)
+        in_flight = max(in_flight, expected)
+    assert changes == 2
+    assert in_flight > 20
+
+
+def test_an_instance_that_forms_a_batch_sees_itself_as_it_is_and_others_as_reported():
+    cluster = SPLIT["cluster"] | {"staleness": 100.0}
+    env = make_split("slots", scenario=SPLIT | {"cluster": cluster}, decision="iteration")
+    env.action_space.seed(0)
+    observation, info = env.reset(seed=0)
+    kinds, most, over = set(), 0, False
+    while not over:
+        state = env._simulator.state
+        kind, i = int(state.cluster[0]["decision"]), int(state.cluster[0]["instance"])
+        kinds.add(kind)
+        found, known, asks = seen_of_instances(env, observation)
+        assert asks == [j == i for j in range(3)]
+        for j, row in enumerate(found):
+            knows = kind == SCHEDULE and j == i
+            instance = state.instances[j]
+            free, waits = (
+                (instance["free_blocks"] / 20, instance["num_waiting"]) if knows else (1, 0)
+            )
+            assert row["free"] == pytest.approx(free)
+            assert row["waiting"] == pytest.approx(waits, rel=1e-4)
+            assert known[j][:3] == [0, j == 0, j > 0]
+            most = max(most, int(waits))
+        observation, *_, over, info = env.step(env.action_space.sample(info["action_mask"]))
+    assert kinds == {SCHEDULE, HANDOFF}
+    assert most > 3
 
 
 def test_where_the_kv_of_a_request_is():

@@ -78,6 +78,88 @@ def test_a_destination_that_is_not_offered_changes_nothing_and_is_counted():
     assert found[0]["requests"].tolist() == expected[0]["requests"].tolist()
 
 
+def lonely(decision, alone=False):
+    """Queue lengths at each decision where a single request is served, and may migrate.
+
+    Args:
+        decision: when it is asked.
+        alone: whether the other instance takes none after the first decision.
+    """
+    scenario = toy(cluster__instances=2, workload__rate=0.5, episode__duration=6.0)
+    env = make("slots", scenario=scenario, controls=["schedule", "migrate"], decision=decision)
+    _, info = env.reset(options={"workload_seed": 1})
+    found, over = [], False
+    while not over:
+        state = state_of(env)
+        record = state.instances[int(state.cluster[0]["instance"])]
+        offers = any(mask[MIGRATE] for mask in info["action_mask"][:8])
+        found.append((int(record["num_running"]), int(record["num_waiting"]), offers))
+        if alone:
+            env._simulator.set_role(1, "prefill", drain=False)
+        *_, terminated, truncated, info = env.step(np.zeros(10, int))
+        over = terminated or truncated
+    return found
+
+
+def test_a_single_running_request_that_may_migrate_is_a_choice():
+    found = lonely("iteration")
+    assert (1, 0, True) in found
+    assert all(offers for _, _, offers in found)
+
+
+def test_a_single_request_that_may_migrate_is_told_of_when_it_comes():
+    found = lonely("event")
+    assert found[0] == (0, 1, True)
+    assert len(found) < len(lonely("iteration"))
+
+
+def test_a_single_request_that_no_other_instance_takes_is_no_choice():
+    found = lonely("iteration", alone=True)
+    assert found[0] == (0, 1, True)
+    assert (1, 0) not in [queues[:2] for queues in found]
+
+
+def test_who_migrates_is_asked_only_where_it_can_change_something():
+    env = make_split("slots", controls=["schedule", "migrate"], decision="iteration")
+    env.action_space.seed(0)
+    _, info = env.reset(seed=0)
+    only_moves, over = 0, False
+    while not over:
+        state = state_of(env)
+        record = state.instances[int(state.cluster[0]["instance"])]
+        running, waiting = int(record["num_running"]), int(record["num_waiting"])
+        short = record["free_blocks"] < running
+        if running + waiting < 2 or not (waiting or short):
+            assert any(mask[MIGRATE] for mask in info["action_mask"][:8])
+            only_moves += 1
+        *_, over, info = env.step(env.action_space.sample(mask=info["action_mask"]))
+    assert only_moves > 10
+
+
+def test_an_instance_that_cannot_serve_a_request_to_its_end_turns_it_away():
+    pools = [{}, {"engine": {"num_gpu_blocks": 6}}]  # 80 tokens
+    scenario = PAIR | {"cluster": PAIR["cluster"] | {"pools": pools, "instances": 1}}
+    env = make("slots", scenario=scenario, controls=["schedule", "migrate"], decision="iteration")
+    turned_away, over = 0, False
+    _, info = env.reset(seed=0)
+    while not over:
+        state, action = state_of(env), np.zeros(10, int)
+        offered = [k for k in range(8) if info["action_mask"][k][MIGRATE]]
+        long = [
+            k for k in offered
+            if state.requests["prompt"][r := env._desk.slots[k]] + state.requests["output"][r] > 81
+        ]  # fmt: skip
+        if int(state.cluster[0]["instance"]) == 0 and long:
+            request = state.requests[env._desk.slots[long[0]]]
+            assert request["prompt"] + request["generated"] <= 80
+            action[long[0]], action[9] = MIGRATE, 1
+            turned_away += 1
+        *_, over, info = env.step(action)
+        assert info["invalid_actions"] == 0
+    assert turned_away > 3
+    assert state_of(env).cluster["migrations"] == state_of(env).cluster["aborted"] == 0
+
+
 def test_without_the_control_nothing_may_migrate():
     env = make_split("slots", controls=["schedule", "handoff"], decision="iteration")
     env.action_space.seed(0)

@@ -5,7 +5,7 @@ import pytest
 from playing import ALL, SPLIT, UNEQUAL, make, make_router, make_split, play, toy
 
 from sgym import Simulator, simulate
-from sgym.core.layout import DONE, HANDOFF, NONE, ROUTE
+from sgym.core.layout import DONE, FINISHED, HANDOFF, NONE, REFUSED, ROUTE
 from sgym.policies.view import ClusterView
 
 EQUAL = toy(cluster__instances=3, workload__rate=25.0)
@@ -64,25 +64,36 @@ def test_the_router_is_asked_once_for_every_arrival_the_first_included():
     assert state_of(env).requests["instance"][:6].tolist() == [1, 2, 0, 1, 2, 0]
 
 
-def test_the_mask_of_a_route_is_where_a_request_could_be_served():
-    env = make_router(scenario=UNEQUAL)
+def test_the_mask_of_a_route_knows_the_prompt_and_not_the_output():
+    lengths = [{"prompt": 90, "output": 60, "prompt_sigma": 0.5, "output_sigma": 0.5}]
+    env = make_router(scenario=UNEQUAL, overrides={"workload.lengths": lengths})
     env.action_space.seed(0)
     _, info = env.reset(seed=2)
-    seen, over = set(), False
+    asked, over = set(), False
     while not over:
-        request = state_of(env).requests[int(state_of(env).cluster[0]["request"])]
-        blocks = -(-(int(request["prompt"]) + int(request["output"]) - 1) // 16)
-        expected = [1, int(blocks <= 10), int(blocks <= 10)]
         if decision(env) == ROUTE:
-            assert info["action_mask"].tolist() == expected
-            seen.add(tuple(expected))
+            asked.add(int(state_of(env).cluster[0]["request"]))
+            assert info["action_mask"].tolist() == [1, 1, 1]
         *_, over, info = env.step(env.action_space.sample(mask=info["action_mask"]))
-    assert seen == {(1, 1, 1)}  # with one instance left, nobody is asked
     requests = state_of(env).requests
-    assert (requests["phase"] != 5).all()
-    long = (requests["prompt"] + requests["output"] > 161) & (requests["phase"] != 0)
-    assert long.any()
-    assert (requests["instance"][long] == 0).all()
+    prompt, total = requests["prompt"], requests["prompt"] + requests["output"] - 1
+    came, small = requests["phase"] != 0, requests["instance"] > 0
+    # 10 blocks of 16 tokens on the small ones: a longer prompt has to go to the first
+    assert asked == set(np.flatnonzero(came & (prompt <= 160)).tolist())
+    assert (requests["instance"][came & (prompt > 160)] <= 0).all()  # -1: too long for all
+    refused = requests["phase"] == REFUSED
+    assert np.array_equal(refused & small, came & small & (total > 160))
+    assert (refused & small).sum() > 5
+
+
+def test_a_built_in_router_knows_the_prompt_and_not_the_output():
+    pools = [{"engine": {"num_gpu_blocks": 11}}, {}]  # 160 and 320 tokens
+    scenario = toy(cluster__pools=pools)
+    lengths = [(100, 61), (100, 61), (100, 62), (161, 1)]
+    rows = [{"arrival": 0.1 * k, "prompt": p, "output": o} for k, (p, o) in enumerate(lengths)]
+    requests = simulate(scenario, "vllm", arrivals=rows).state.requests
+    assert requests["instance"].tolist() == [0, 1, 0, 1]
+    assert requests["phase"].tolist() == [FINISHED, FINISHED, REFUSED, FINISHED]
 
 
 def test_an_instance_that_drains_is_not_offered():
@@ -145,6 +156,25 @@ def test_a_hand_off_goes_where_the_action_says_or_stays():
     for r, j in named.items():
         assert requests["instance"][r] == j
         assert requests["stays"][r] == (1 if j == 0 else 0)
+
+
+def test_a_hand_off_to_an_instance_that_cannot_serve_it_to_its_end_stays():
+    pools = [{"role": "prefill"}, {"role": "decode", "instances": 2, "engine": {
+        "num_gpu_blocks": 6}}]  # fmt: skip
+    scenario = SPLIT | {"cluster": SPLIT["cluster"] | {"pools": pools}}
+    env = make_split("route", scenario=scenario, controls=["handoff"])
+    _, info = env.reset(seed=0)
+    over, stayed = False, 0
+    while not over:
+        request = state_of(env).requests[int(state_of(env).cluster[0]["request"])]
+        assert info["action_mask"].tolist() == [1, 1, 1]
+        assert request["prompt"] + request["generated"] <= 80  # else nobody is asked
+        *_, over, info = env.step(2)
+        assert info["invalid_actions"] == 0
+        fits = request["prompt"] + request["output"] - 1 <= 80
+        assert request["instance"] == (2 if fits else 0)
+        stayed += not fits
+    assert stayed > 3
 
 
 def test_a_hand_off_against_the_mask_is_that_of_the_scenario():

@@ -43,6 +43,13 @@ def test_a_queue_takes_what_is_left_of_the_iteration_and_then_one_prompt_after_t
     assert durations.queue_time(state, memory, 0) == pytest.approx(1.1 + 1.65 + 0.5)
 
 
+def test_with_async_scheduling_a_queue_waits_for_both_iterations_under_way():
+    # 100 tokens from 10.0 s to 12.1 s, the other 50 in 1.65 s more; both are formed at 10.0 s.
+    simulator = cluster([request(150), request(5, at=11.0)], [0], async_scheduling=True)
+    state, memory = simulator.state, simulator._memory
+    assert durations.queue_time(state, memory, 0) == pytest.approx(1.1 + 1.65)
+
+
 def test_decoding_takes_time_for_each_request_and_each_token_of_context():
     state = cluster([request(10)], []).state
     assert durations.decode_time(state, 0, 4, 300) == pytest.approx(1 + 0.4 + 0.3)

@@ -1,8 +1,10 @@
 """FastServe: the level that a request joins, demotion, starvation, and whose KV leaves the GPU."""
 
+import pytest
 from tiny import request, scenario, served
 
 import sgym
+from sgym.policies import kernels
 
 
 def mlfq(**parameters):
@@ -65,3 +67,20 @@ def test_the_starved_go_to_the_highest_level():
     hungry = served("fastserve", mlfq(starvation=0.1, period=1), requests)
     assert patient[3:].index(0) == 36  # after all others
     assert hungry[3:].index(0) < 12
+
+
+def test_with_async_scheduling_the_batch_that_was_just_formed_is_charged():
+    # 8 tokens of prefill take 18 ms, a decode 10 ms; the second batch is formed at once.
+    ahead = {"former": "vllm_v1", "preemption_mode": "recompute", "async_scheduling": True}
+    settings = mlfq(quantum=1.0, batch=4, **ahead)
+    settings["latency"] = {"linear": {"iteration": 0.01, "prefill_token": 0.001}}
+    simulator = sgym.Simulator(settings, policy="fastserve", arrivals=[request(0, 8, output=4)])
+    found = []
+    while simulator.decision.kind != "done":
+        kernels.answer(simulator.state, simulator._policy, simulator._memory)
+        memo = simulator._memory.requests[0]
+        found.append((simulator.now, float(memo["used"]), float(memo["served"])))
+        simulator.advance()
+    times = [(0, 18, 18), (0, 28, 28), (18, 38, 38), (28, 48, 48)]
+    expected = [pytest.approx([ms / 1000 for ms in row]) for row in times]
+    assert found[:4] == expected

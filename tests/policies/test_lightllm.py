@@ -65,8 +65,10 @@ def test_a_request_waits_for_one_whose_history_is_long():
     assert running_together(150) == [0, 0, 0, 1, 1, 1]
 
 
-def test_finished_requests_teach_the_history():
-    settings = scenario({"name": "lightllm-pf", "expected_output": 7})
-    simulator = sgym.Simulator(settings, policy="lightllm-pf", arrivals=[request(0, output=3)])
+@pytest.mark.parametrize("ahead", [False, True])
+def test_finished_requests_teach_the_history(ahead):
+    settings = scenario({"name": "lightllm-pf", "expected_output": 7}, async_scheduling=ahead)
+    requests = [request(0, output=3), request(0, output=1), request(20, output=2)]
+    simulator = sgym.Simulator(settings, policy="lightllm-pf", arrivals=requests)
     simulator.run()
-    assert simulator._memory.history[:102].tolist() == [7] * 100 + [3, 0]
+    assert simulator._memory.history[:104].tolist() == [7] * 100 + [3, 1, 2, 0]

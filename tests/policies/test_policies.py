@@ -94,6 +94,30 @@ def test_the_client_that_was_served_least_goes_first():
     assert order_of_service("vtc", requests) == [0, 3, 1, 4, 2]
 
 
+def test_a_prompt_that_was_found_in_the_cache_is_charged_all_the_same():
+    settings = scenario(enable_prefix_caching=True) | {"workload": {"rate": 1.0, "hash_block": 16}}
+    hashes = [1, 2, 3, 4]
+    requests = [
+        request(0, 64, 1, tenant=0, hash_ids=hashes),
+        request(5, 64, 3, tenant=1, hash_ids=hashes),  # 48 tokens found
+        request(5.1, 10, 1, tenant=1),
+        request(5.2, 10, 1, tenant=0),
+    ]
+    requests = [{"hash_ids": [90 + k]} | row for k, row in enumerate(requests)]
+    simulator = sgym.Simulator(settings, policy="vtc", arrivals=requests)
+    simulator.run()
+    assert simulator.state.requests["cached"].tolist() == [0, 48, 0, 0]
+    assert simulator._memory.clients["counter"].tolist() == [64 + 2 + 10 + 2, 64 + 6 + 10 + 2]
+
+
+def test_a_prompt_in_chunks_is_charged_once_with_async_scheduling():
+    settings = scenario(async_scheduling=True, max_num_batched_tokens=40)
+    requests = [request(0, 100, 3)]
+    simulator = sgym.Simulator(settings, policy="vtc", arrivals=requests)
+    simulator.run()
+    assert simulator._memory.clients["counter"].tolist() == [100 + 6]
+
+
 def test_a_random_order_depends_on_the_seed_alone():
     requests = [request(0.01 * k) for k in range(12)]
     orders = [

@@ -112,7 +112,7 @@ def test_reports_come_at_multiples_of_the_interval():
     simulator = asked(of("least_kv", staleness=4.0), [request(800, 200), request(9, at=12.5)], [0])
     answered(simulator)
     assert simulator._memory.instances["reported"].tolist() == [12.0, 12.0]
-    assert simulator._memory.instances["free_blocks"].tolist() == [49, 100]
+    assert simulator._memory.reports["free_blocks"].tolist() == [49, 100]
 
 
 @pytest.mark.parametrize("router", sorted(ROUTERS))
