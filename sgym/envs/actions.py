@@ -31,8 +31,10 @@ LIMITS = ("open", "closed", "gentle")
 the token budget, and chunks of an eighth, so that decodes wait less for prefills."""
 OPEN, CLOSED, GENTLE = range(3)
 
-NUM_INDEX_KNOBS = 3
-"""After its weights, an `index` action has: reserve, token budget, active cap."""
+INDEX_KNOBS = ("reserve", "token_budget", "active_cap", "chunk_cap")
+"""After its weights, an `index` action has a number for each of these."""
+GAIN = 4.0
+"""Weight that a number of 1 in an `index` action stands for, in units of the base score."""
 
 
 def reservation_of(ordering: str) -> float:
@@ -95,7 +97,7 @@ class Layout:
             return spaces.Discrete(self.mask_length)
         numbers = self.num_slots
         if self.action == "index":
-            numbers = self.num_features + NUM_INDEX_KNOBS
+            numbers = 2 * self.num_features + len(INDEX_KNOBS)
         return spaces.Box(-1.0, 1.0, (numbers + self.num_destinations,), np.float32)
 
     @property

@@ -60,7 +60,7 @@ class ColocatedEnv(ServingEnv):
     `action="knobs"`: Discrete over `sgym.envs.actions.KNOBS`,
     [[knobs]]
 
-    `action="index"`: Box (F + 3,), weights w and three numbers.
+    `action="index"`: Box (2 F + 4,), weights w and four numbers.
     [[index]]
 
     An action that does not apply is a no-op (for `knobs`: what is in force stays) and is counted in

@@ -56,7 +56,7 @@ class DisaggregatedEnv(ServingEnv):
     | slots | MultiDiscrete [6] * K + [4] + [I] | verbs, budget, `destination` | `destination` |
     | scores | Box (K + I,) | the first K numbers | the highest of the last I |
     | knobs | Discrete(max(45, I)) | one of 45 | action i is instance i |
-    | index | Box (F + 3 + I,) | the first F + 3 numbers | the highest of the last I |
+    | index | Box (2 F + 4 + I,) | the first 2 F + 4 numbers | the highest of the last I |
     | route | Discrete(I) | not asked: for `controls` without schedule | action i is instance i |
 
     An arrival may go to instances that prefill, a hand-off to those that decode or back to its own
@@ -84,7 +84,7 @@ class DisaggregatedEnv(ServingEnv):
     `knobs`: `sgym.envs.actions.KNOBS`,
     [[knobs]]
 
-    `index`: weights w and three numbers.
+    `index`: weights w and four numbers.
     [[index]]
 
     The mask of a factor that means nothing now has 0 alone. What is chosen against the mask is a

@@ -7,10 +7,10 @@ from sgym.envs.actions import (
     CLOSED,
     EDF,
     FCFS,
+    GAIN,
     GENTLE,
     LIMITS,
     LLF,
-    NUM_INDEX_KNOBS,
     ORDERINGS,
     RESERVATIONS,
     SPF,
@@ -149,50 +149,56 @@ def order_newcomers(state, desk, ordering, i):
 
 @kernel
 def act_index(state, desk, action, i):
-    """Base ordering plus weights on features, over all requests; then reserve, budget and cap."""
+    """Base ordering plus weights on features, over all requests; then the limits.
+
+    The first weights are those of waiting requests, the second those of running ones.
+    """
     settings, instance, engine = desk.settings[0], state.instances[i], state.engines[i]
-    base, now = settings["base"], state.cluster[0]["clock"]
-    count = 0
+    base, width, count = settings["base"], desk.request_columns.size, 0
     for k in range(instance["num_running"]):
         r = state.running[i, k]
         name(desk.steered[count], r)
-        extra = weighted(state, desk, action, r, i, now)
+        extra = weighted(state, desk, action[width : 2 * width], r, i)
         rank(desk.steered[count], state.requests[r], base, extra)
         count += 1
     r = queue.first(state.requests, instance)
     while r != NONE:
         name(desk.steered[count], r)
-        extra = weighted(state, desk, action, r, i, now)
+        extra = weighted(state, desk, action[:width], r, i)
         rank(desk.steered[count], state.requests[r], base, extra)
         count += 1
         r = queue.following(state.requests, r)
-    width = desk.request_columns.size
-    knobs = action[width : width + NUM_INDEX_KNOBS]
-    set_index_knobs(state, settings, instance, engine, knobs, i)
+    set_limits(state, settings, instance, engine, action[2 * width :], i)
     apply(state, desk, i, count)
     return 0
 
 
 @kernel
-def weighted(state, desk, action, r, i, now):
+def weighted(state, desk, weights, r, i):
     """Weights times features of one request."""
     raw = desk.raw
-    request_numbers(state.requests[r], state.engines[i], now, raw)
+    request_numbers(state.requests[r], state.engines[i], state.cluster[0]["clock"], raw)
     total = 0.0
-    for j in range(desk.request_columns.size):
-        total += action[j] * scaled(desk.request_columns[j], raw)
-    return total
+    for j in range(weights.size):
+        if weights[j] != 0.0:
+            total += weights[j] * scaled(desk.request_columns[j], raw)
+    return GAIN * total
 
 
 @kernel
-def set_index_knobs(state, settings, instance, engine, knobs, i):
-    """Reserve, budget and cap of `index`: 0 = as the base, below 0 = down to 1/16 and 1/64."""
+def set_limits(state, settings, instance, engine, knobs, i):
+    """Reserve, token budget, active cap and chunk cap of `index`: 0 = as the base.
+
+    Below 0 the budget goes down to 1/16, the cap to 1/64 and chunks to 1/16 of the most tokens.
+    """
     open_limits(instance, engine)
     share = min(max(settings["reservation"] + 0.5 * knobs[0], 0.0), 1.0)
     if share > 0.0:
         instance["reserve"] = int(share * expected_blocks(state, i, settings["expected_output"]))
+    most = engine["max_num_batched_tokens"]
     if knobs[1] < 0.0 and chunks_prompts(engine):
-        budget = engine["max_num_batched_tokens"] * 2.0 ** (4.0 * knobs[1])
-        instance["token_budget"] = max(1, int(budget))
+        instance["token_budget"] = max(1, int(most * 2.0 ** (4.0 * knobs[1])))
     if knobs[2] < 0.0:
         instance["active_cap"] = max(1, int(engine["max_num_seqs"] * 2.0 ** (6.0 * knobs[2])))
+    if knobs[3] < 0.0 and chunks_prompts(engine):
+        instance["chunk_cap"] = max(1, int(most * 2.0 ** (4.0 * knobs[3])))

@@ -36,9 +36,10 @@ to generate still is kept free) and a limit (open; closed = admit nobody beyond 
 number; gentle = a quarter of the token budget, small chunks). Action 0 is the stock engine."""
 
 INDEX = """\
-score = base + w . features for every waiting and running request, with a slot or not; the base
-is `base`, in units of 512 tokens (spf) or 1 s (others). The three numbers after the weights are
-reserve, token budget and cap on running requests: 0 leaves them as the base has them."""
+score = base + 4 w . features for every waiting and running request, with a slot or not; the base
+is `base`, in units of 512 tokens (spf) or 1 s (others). The first F weights are those of waiting
+requests, the next F those of running ones. The four numbers after them are reserve, token budget,
+cap on running requests and chunk cap: 0 leaves them as the base has them."""
 
 MASKS = """\
 `info["action_mask"]` has the form that `action_space.sample(mask=...)` takes,

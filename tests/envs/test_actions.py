@@ -28,7 +28,7 @@ def test_neutral_actions_are_the_stock_engine(decision):
         ("knobs", 0),
         ("slots", np.zeros(9, int)),
         ("scores", np.zeros(8)),
-        ("index", np.zeros(21)),
+        ("index", np.zeros(40)),
     ):
         env = make(action, decision=decision, base="fcfs")
         play(env, lambda env, info, taken=taken: taken, options={"workload_seed": 4})
@@ -152,12 +152,12 @@ def test_index_with_weights_of_zero_is_its_base(base):
     place = NUMBER[f"{base}+{reservation}+open"]
     expected = final(play(knobs, lambda env, info: place))
     index = make("index", base=base)
-    assert final(play(index, lambda env, info: np.zeros(21))) == pytest.approx(expected, rel=1e-9)
+    assert final(play(index, lambda env, info: np.zeros(40))) == pytest.approx(expected, rel=1e-9)
 
 
 def test_a_weight_of_index_orders_requests_without_a_slot_too():
     env = make("index", base="fcfs", num_slots=2, scenario=toy(workload__rate=100.0))
-    weights = np.zeros(21)
+    weights = np.zeros(40)
     weights[[f.name for f in env.seen["requests"]].index("prompt")] = -1.0
     env.reset(seed=0)
     for _ in range(30):
@@ -168,7 +168,7 @@ def test_a_weight_of_index_orders_requests_without_a_slot_too():
     after = InstanceView(env._simulator.state, 0).waiting
     scored = [r for r in after if r.id in before]
     assert len(scored) > 10
-    keys = [r.arrival + r.prompt / (r.prompt + 512) for r in scored]
+    keys = [r.arrival + 4 * r.prompt / (r.prompt + 512) for r in scored]
     assert keys == sorted(keys)
 
 
@@ -179,21 +179,37 @@ def knobs_in_force(env):
     }
 
 
-def test_the_last_numbers_of_index_are_reserve_budget_and_cap():
+def test_the_second_weights_of_index_order_the_running_requests():
+    env = make("index", base="fcfs", decision="iteration")
+    weights = np.zeros(40)
+    weights[18 + [f.name for f in env.seen["requests"]].index("prompt")] = -1.0
+    env.reset(seed=0)
+    for _ in range(30):
+        env.step(weights)
+    state = env._simulator.state
+    running = state.running[0, : state.instances[0]["num_running"]]
+    scores = state.requests["running_score"][running].tolist()
+    assert len(scores) >= 2
+    assert scores == sorted(scores, reverse=True)
+    assert not np.isin(state.requests["waiting_score"][running], scores).any()
+
+
+def test_the_last_numbers_of_index_are_reserve_budget_and_caps():
     env = make("index", base="fcfs", decision="iteration", expected_output=100.0)
     env.reset(seed=0)
     open_limits = {"token_budget": 64, "active_cap": 6, "chunk_cap": 0, "reserve": 0}
     for numbers, changed in (
-        ((0, 0, 0), {}),
-        ((0, -1, 0), {"token_budget": 4}),
-        ((0, -0.5, 0.5), {"token_budget": 16}),
-        ((0, 0, -0.1), {"active_cap": int(6 * 2**-0.6)}),
-        ((0, 1, -1), {"active_cap": 1}),
+        ((0, 0, 0, 0), {}),
+        ((0, -1, 0, 0), {"token_budget": 4}),
+        ((0, -0.5, 0.5, 0.5), {"token_budget": 16}),
+        ((0, 0, -0.1, 0), {"active_cap": int(6 * 2**-0.6)}),
+        ((0, 1, -1, 0), {"active_cap": 1}),
+        ((0, 0, 0, -0.5), {"chunk_cap": 16}),
     ):
-        env.step(np.array([*np.zeros(18), *numbers]))
+        env.step(np.array([*np.zeros(36), *numbers]))
         assert knobs_in_force(env) == open_limits | changed
     generated = [r.generated for r in InstanceView(env._simulator.state, 0).running]
-    env.step(np.array([*np.zeros(18), 1, 0, 0]))
+    env.step(np.array([*np.zeros(36), 1, 0, 0, 0]))
     expected = int(0.5 * sum(100 - g for g in generated) / 16)
     assert knobs_in_force(env) == open_limits | {"reserve": expected}
 

@@ -179,7 +179,7 @@ def test_colocated_with_more_controls_has_the_spaces_of_a_cluster():
 def test_the_spaces_of_all_actions_have_the_instances_in_them():
     assert make_split("knobs").action_space == gym.spaces.Discrete(45)
     width = len(make_split("index").seen["requests"])
-    assert make_split("index").action_space.shape == (width + 3 + 3,)
+    assert make_split("index").action_space.shape == (2 * width + 4 + 3,)
     assert make_split("scores").action_space.shape == (8 + 3,)
     assert make_router().action_space == gym.spaces.Discrete(3)
     assert make_router().observation_space["requests"].shape == (width,)
