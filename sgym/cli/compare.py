@@ -68,7 +68,7 @@ def compare(
     policies: Annotated[
         str,
         typer.Option(
-            help="Names (`sgym list policies`), bundle:FOLDER, module:Class; the first is the reference."
+            help="Names (`sgym list policies`), bundle:FOLDER, module:Class; first: the reference."
         ),
     ] = ",".join(DEFAULT_POLICIES),
     rates: Annotated[

@@ -15,7 +15,7 @@ from typing import Any
 from sgym.config import Scenario
 from sgym.envs.base import ServingEnv
 from sgym.envs.options import Options
-from sgym.errors import PolicyError
+from sgym.errors import PolicyError, ScenarioError
 from sgym.export.about import MANIFEST, MODEL, About, Manifest, read_manifest
 from sgym.export.describe import ENVIRONMENTS, action_of, observation_of, widths_of
 from sgym.export.onnx_policy import OnnxPolicy
@@ -65,19 +65,16 @@ class Bundle:
             ScenarioError: the scenario is none for such an environment.
             PolicyError: the environment is another one than that of the training.
         """
-        arguments = self.about.environment
-        if arguments.id not in ENVIRONMENTS:
-            raise self._differs("environment.id", arguments.id, f"one of {', '.join(ENVIRONMENTS)}")
+        arguments, chosen = self.about.environment, options_of(self.about)
         kind = ENVIRONMENTS[arguments.id]
-        names = {field.name for field in dataclasses.fields(Options)}
-        chosen: dict[str, Any] = {name: getattr(arguments, name) for name in names}
-        accepted = names & set(inspect.signature(kind).parameters)
-        own = {name: chosen[name] for name in accepted}
+        accepted = set(inspect.signature(kind).parameters)
+        own: dict[str, Any] = {
+            name: value for name, value in dataclasses.asdict(chosen).items() if name in accepted
+        }
         env = kind(scenario=scenario, overrides=dict(arguments.overrides), **own)
-        for name in sorted(names):
-            if getattr(env.plan.options, name) != chosen[name]:
-                here = repr(getattr(env.plan.options, name))
-                raise self._differs(f"environment.{name}", chosen[name], here)
+        for name, value in dataclasses.asdict(env.plan.options).items():
+            if getattr(chosen, name) != value:
+                raise self._differs(f"environment.{name}", getattr(chosen, name), repr(value))
         self._check(env)
         return env
 
@@ -133,6 +130,12 @@ class Bundle:
             return dataclasses.replace(env.result(), policy=self.label)
 
 
+def options_of(about: About) -> Options:
+    """The arguments of the environment, scenario apart."""
+    names = [field.name for field in dataclasses.fields(Options)]
+    return Options(**{name: getattr(about.environment, name) for name in names})
+
+
 def load_bundle(source: str | Path) -> Bundle:
     """Load and check a bundle.
 
@@ -145,6 +148,7 @@ def load_bundle(source: str | Path) -> Bundle:
     label = str(source)
     folder = folder_of(label)
     about = read_manifest(folder)
+    _check_environment(about, folder / MANIFEST)
     path = folder / MODEL
     try:
         model = path.read_bytes()
@@ -160,6 +164,19 @@ def load_bundle(source: str | Path) -> Bundle:
         )
     named = label.startswith((ZOO, BUNDLE))
     return Bundle(label if named else BUNDLE + label, folder, about, model)
+
+
+def _check_environment(about: Manifest, path: Path) -> None:
+    kind = about.environment.id
+    if kind not in ENVIRONMENTS:
+        raise PolicyError(
+            f"{path}: environment.id must be one of {', '.join(ENVIRONMENTS)}, got {kind!r}: "
+            "export the policy again, or use the sgym that wrote it"
+        )
+    try:
+        options_of(about).check()
+    except ScenarioError as error:
+        raise PolicyError(f"{path}: environment: {error}: export the policy again") from None
 
 
 def write_bundle(folder: str | Path, model: bytes, about: About) -> Path:
