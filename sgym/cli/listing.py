@@ -11,7 +11,7 @@ from rich.table import Table
 from sgym import profiles, workload
 from sgym.cli.common import console
 from sgym.errors import PolicyError
-from sgym.export import read_manifest, zoo
+from sgym.export import read_manifest, zoo_bundles
 from sgym.loading import PRESETS, builtin_scenarios
 from sgym.policies.registry import POLICIES
 from sgym.policies.rules import HANDOFFS, ROUTERS
@@ -72,7 +72,7 @@ def _policies(screen: Console) -> None:
 
 def _zoo(screen: Console) -> None:
     rows = []
-    for name, folder in zoo().items():
+    for name, folder in zoo_bundles().items():
         try:
             about = read_manifest(folder)
         except PolicyError as error:  # one that is damaged does not hide the others

@@ -2,10 +2,10 @@
 
 from sgym.export.about import About, Manifest, read_manifest
 from sgym.export.bundle import Bundle, load_bundle, write_bundle
-from sgym.export.describe import describe
+from sgym.export.description import describe
 from sgym.export.names import is_bundle, resolve, simulate
 from sgym.export.onnx_policy import OnnxPolicy
-from sgym.export.zoo import zoo
+from sgym.export.zoo import zoo_bundles
 
 __all__ = [
     "About",
@@ -19,5 +19,5 @@ __all__ = [
     "resolve",
     "simulate",
     "write_bundle",
-    "zoo",
+    "zoo_bundles",
 ]

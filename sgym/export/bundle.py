@@ -17,7 +17,7 @@ from sgym.envs.base import ServingEnv
 from sgym.envs.options import Options
 from sgym.errors import PolicyError, ScenarioError
 from sgym.export.about import MANIFEST, MODEL, About, Manifest, read_manifest
-from sgym.export.describe import ENVIRONMENTS, action_of, observation_of, widths_of
+from sgym.export.description import ENVIRONMENTS, action_of, observation_of, widths_of
 from sgym.export.onnx_policy import OnnxPolicy
 from sgym.export.zoo import BUNDLE, ZOO, folder_of
 from sgym.loading import load_scenario
@@ -194,11 +194,11 @@ def write_bundle(folder: str | Path, model: bytes, about: About) -> Path:
         PolicyError: it is none that could be loaded again, and nothing was written.
     """
     folder = Path(folder)
-    content = about.model_dump(mode="json", exclude={"sha256"})
+    content = about.model_dump(exclude={"sha256"})
     content["sha256"] = hashlib.sha256(model).hexdigest()
     try:
         text = json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise PolicyError(f"{folder / MANIFEST}: provenance must be JSON: {error}") from None
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))

@@ -10,10 +10,14 @@ ZOO, BUNDLE = "zoo:", "bundle:"
 """How a policy that is a bundle is named: `zoo:NAME` comes with sgym, `bundle:FOLDER` is yours."""
 
 
-def zoo() -> dict[str, Path]:
+PACKAGE = Path(__file__).parents[1]
+PLACES = (PACKAGE / "zoo", PACKAGE.parent / "agents" / "zoo")
+"""Where the zoo lies: installed, and in a checkout."""
+
+
+def zoo_bundles() -> dict[str, Path]:
     """Bundles that come with sgym: name -> folder."""
-    package = Path(__file__).parents[1]
-    for folder in (package / "zoo", package.parent / "agents" / "zoo"):
+    for folder in PLACES:
         if folder.is_dir():
             return {path.parent.name: path.parent for path in sorted(folder.glob(f"*/{MANIFEST}"))}
     return {}
@@ -26,7 +30,7 @@ def folder_of(name: str) -> Path:
         PolicyError: the zoo has no such policy, or there is no such folder.
     """
     if name.startswith(ZOO):
-        known, wanted = zoo(), name.removeprefix(ZOO)
+        known, wanted = zoo_bundles(), name.removeprefix(ZOO)
         if wanted in known:
             return known[wanted]
         hint = difflib.get_close_matches(wanted, known, n=1)
