@@ -45,3 +45,13 @@ def dynamic(model: bytes) -> bytes:
     for tensor in [*loaded.graph.input, *loaded.graph.output]:
         tensor.type.tensor_type.shape.dim[1].dim_param = f"{tensor.name}_width"
     return loaded.SerializeToString()
+
+
+def one_row(numbers: int) -> bytes:
+    """`action` is one row of zeros, however many are asked for."""
+    zeros = numpy_helper.from_array(np.zeros((1, numbers), np.float32))
+    node = helper.make_node("Constant", [], ["action"], value=zeros)
+    output = helper.make_tensor_value_info("action", TensorProto.FLOAT, ["N", numbers])
+    graph = helper.make_graph([node], "policy", [], [output])
+    opset = helper.make_opsetid("", 18)
+    return helper.make_model(graph, opset_imports=[opset], ir_version=9).SerializeToString()

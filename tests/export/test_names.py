@@ -38,6 +38,9 @@ def test_the_zoo_is_known_by_its_folders(own_zoo):
     assert load_bundle("zoo:nothing").label == "zoo:nothing"
     with pytest.raises(PolicyError, match=r"the zoo has broken, nothing\. Did you mean zoo:nothi"):
         sgym.simulate(TOY, "zoo:nothin")
+    (own_zoo / "empty").mkdir()
+    with pytest.raises(PolicyError, match=r"cannot read .*empty.bundle\.json"):
+        sgym.simulate(TOY, f"bundle:{own_zoo / 'empty'}")
 
 
 def test_every_bundle_of_the_real_zoo_can_be_loaded():

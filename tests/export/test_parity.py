@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from graphs import dynamic, linear
+from graphs import dynamic, linear, one_row
 from playing import make, make_router, make_split, sampled
 
 from agents.onnx_files import constant_action, instance_scores, linear_action
@@ -133,3 +133,7 @@ def test_what_a_graph_must_not_answer():
     alone = OnnxPolicy(linear(np.ones((3, 4)), rows=1), "p.onnx", "Discrete")
     with pytest.raises(PolicyError, match=r"p\.onnx cannot be run: "):
         alone.act({"cluster": np.ones((2, 3))}, np.ones((2, 4)))
+    row = OnnxPolicy(one_row(3), "p.onnx", "Box")
+    assert row.act(observation).tolist() == [0, 0, 0]
+    with pytest.raises(PolicyError, match=r"action must have 2 rows, got shape \(1, 3\)"):
+        row.act({"cluster": np.ones((2, 3))})
