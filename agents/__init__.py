@@ -1,0 +1,1 @@
+"""Learning agents: what trains policies for sgym, and the zoo of trained ones."""

@@ -5,9 +5,10 @@ import gymnasium
 from sgym.comparison import Comparison, compare
 from sgym.config import Scenario
 from sgym.errors import SgymError
+from sgym.export import simulate
 from sgym.loading import load_scenario
 from sgym.policies import HOLD, Policy, Steering
-from sgym.simulator import Decision, Result, Simulator, simulate
+from sgym.simulator import Decision, Result, Simulator
 
 __version__ = "0.1.0"
 

@@ -150,13 +150,13 @@ def _without_none(section: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in section.items() if value is not None}
 
 
-def explain(error: ValidationError, label: str) -> str:
-    """One line per problem: where, which value, which rule, and the nearest known key."""
+def explain(error: ValidationError, label: str, top: type[BaseModel] = Scenario) -> str:
+    """One line per problem: where, which value, which rule, and the nearest known key of `top`."""
     lines = []
     for problem in error.errors():
         where = ".".join(str(part) for part in problem["loc"])
         if problem["type"] == "extra_forbidden":
-            known = _fields_at(problem["loc"][:-1])
+            known = _fields_at(problem["loc"][:-1], top)
             near = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
             hint = f" Did you mean {near[0]!r}?" if near else ""
             lines.append(f"{where} is no known key; known: {', '.join(known)}.{hint}")
@@ -171,8 +171,8 @@ def explain(error: ValidationError, label: str) -> str:
     return f"{label}: " + "; ".join(lines)
 
 
-def _fields_at(location: tuple[int | str, ...]) -> list[str]:
-    model: Any = Scenario
+def _fields_at(location: tuple[int | str, ...], top: type[BaseModel]) -> list[str]:
+    model: Any = top
     for part in location:
         if isinstance(part, int):
             continue

@@ -73,9 +73,6 @@ class Simulator:
         log: Sequence[str] = (),
         track: bool = True,
     ) -> None:
-        unknown = set(log) - set(build.LOGS)
-        if unknown:
-            raise ScenarioError(f"log has {sorted(unknown)}, but only {build.LOGS} can be logged")
         loaded = load_scenario(scenario)
         name = policy or loaded.policy.name
         self.policy_name = name
@@ -93,8 +90,8 @@ class Simulator:
                 f"engine.async_scheduling is true, but policy {name!r} migrates running requests, "
                 "which needs it to be false"
             )
-        self._arrivals = None if arrivals is None else self._own_arrivals(arrivals)
-        self._log, self._track = tuple(log), track
+        self.prepare(arrivals, log)
+        self._track = track
         self.seed = seed
         self.state: State
         self.reset(seed)
@@ -108,6 +105,19 @@ class Simulator:
     def memory(self) -> Memory:
         """A copy of what it remembers."""
         return self._memory.copied()
+
+    def prepare(self, arrivals: Any = None, log: Sequence[str] = ()) -> None:
+        """Say what is served and recorded from the next `reset` on.
+
+        Args:
+            arrivals: a workload of your own; none = the scenario's.
+            log: of "tokens", "iterations", "batches", "moves".
+        """
+        unknown = set(log) - set(build.LOGS)
+        if unknown:
+            raise ScenarioError(f"log has {sorted(unknown)}, but only {build.LOGS} can be logged")
+        self._arrivals = None if arrivals is None else self._own_arrivals(arrivals)
+        self._log = tuple(log)
 
     def enlarge(self) -> None:
         """Double the logs and pools of `state`, where `core` says that one is full."""

@@ -14,7 +14,7 @@ CORE_MAY_IMPORT = {"numpy", "math", "enum", "typing", "dataclasses", "collection
     "sgym.errors",
     "sgym.core",
 }
-HEAVY = ("torch", "pandas", "matplotlib", "pyarrow", "typer", "rich")
+HEAVY = ("torch", "onnxruntime", "pandas", "matplotlib", "pyarrow", "typer", "rich")
 
 
 def imports_of(source: Path) -> set[str]:

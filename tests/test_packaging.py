@@ -43,6 +43,13 @@ def test_the_wheel_holds_scenarios_profiles_and_lengths(wheel):
     assert builtin_scenarios()
 
 
+def test_the_wheel_holds_the_zoo(wheel):
+    zoo = ROOT / "agents" / "zoo"
+    files = [path.relative_to(zoo) for path in zoo.rglob("*") if path.is_file()]
+
+    assert {f"sgym/zoo/{path.as_posix()}" for path in files} <= set(wheel.namelist())
+
+
 def test_the_wheel_holds_nothing_beside_the_library(wheel):
     folders = {name.split("/")[0] for name in wheel.namelist()}
 

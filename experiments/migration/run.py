@@ -54,7 +54,7 @@ VARIANTS = {
     "live, threshold 30": ("llumnix", _tuned(threshold=30.0)),
     "live, each 0.5 s": ("llumnix", _tuned(poll=0.5)),
     "live, each 5 s": ("llumnix", _tuned(poll=5.0)),
-    "live, balanced": ("llumnix", _tuned(balanced=1.0)),
+    "live, balanced": ("llumnix", _tuned(pairing=1.0)),
     "live, longest": ("llumnix", _tuned(moves=1.0)),
     "live, 10 Gb/s": ("llumnix", SLOW),
     "stop-and-copy, 10 Gb/s": ("llumnix", {**STOP, **SLOW}),

@@ -5,18 +5,20 @@ layer of a real model never finds its weights or KV in the cache.
 """
 
 from collections.abc import Callable
-from itertools import cycle
+from itertools import cycle, islice
 
 import torch
+from attention import runs
+from fusing import fused
 from torch.nn import functional
-from torch.nn.attention.bias import causal_lower_right
 
 from sgym.profiles import ModelSpec
 
 COLD_BYTES = 512 * 2**20
-MAX_COPIES = 64
+MAX_COPIES = 256
 
 Call = Callable[[], object]
+Variants = dict[str, list[Call]]  # kernel -> calls that do the same, each on other memory
 
 
 def _copies(one_bytes: int, device: torch.device) -> int:
@@ -25,99 +27,126 @@ def _copies(one_bytes: int, device: torch.device) -> int:
     return max(1, min(MAX_COPIES, COLD_BYTES // max(1, one_bytes)))
 
 
-def _random(*shape: int, device: torch.device) -> torch.Tensor:
+def random(*shape: int, device: torch.device) -> torch.Tensor:
+    """Normally distributed bfloat16 numbers."""
     return torch.randn(shape, dtype=torch.bfloat16, device=device)
 
 
-def gemm(m: int, n: int, k: int, device: torch.device) -> list[Call]:
+def gemm(m: int, n: int, k: int, device: torch.device) -> Variants:
     """(m x k) times the transposed (n x k) weights, as a linear layer does it."""
-    tokens = _random(m, k, device=device)
-    weights = [_random(n, k, device=device) for _ in range(_copies(2 * n * k, device))]
-    return [lambda weight=weight: functional.linear(tokens, weight) for weight in weights]
+    tokens = random(m, k, device=device)
+    weights = [random(n, k, device=device) for _ in range(_copies(2 * n * k, device))]
+    return {
+        "linear": [lambda weight=weight: functional.linear(tokens, weight) for weight in weights]
+    }
+
+
+def kv_cache(
+    batch: int, context: int, kv_heads: int, dim: int, device: torch.device
+) -> torch.Tensor:
+    """Keys and values in the order in which an engine keeps them: (2, tokens, KV heads, dim)."""
+    return random(2, batch * context, kv_heads, dim, device=device)
+
+
+def keys_and_values(cache: torch.Tensor, batch: int) -> list[torch.Tensor]:
+    """Views of a cache for attention: (batch, KV heads, context, dim)."""
+    return [half.unflatten(0, (batch, -1)).transpose(1, 2) for half in cache]
 
 
 def prefill(
     chunk: int, prefix: int, heads: int, kv_heads: int, dim: int, device: torch.device
-) -> list[Call]:
+) -> Variants:
     """Causal attention of a chunk behind `prefix` cached tokens, one sequence."""
-    query = _random(1, heads, chunk, dim, device=device)
-    length = prefix + chunk
-    groups = heads // kv_heads
-    mask = causal_lower_right(chunk, length)
-
-    def call(key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-        return functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
-
-    copies = _copies(4 * heads * length * dim, device)
-    caches = [
-        tuple(
-            _random(1, kv_heads, length, dim, device=device).repeat_interleave(groups, 1)
-            for _ in range(2)
-        )
-        for _ in range(copies)
-    ]
-    return [lambda cache=cache: call(*cache) for cache in caches]
+    query = random(1, chunk, heads, dim, device=device).transpose(1, 2)
+    return _attention(query, prefix + chunk, kv_heads, True, device)
 
 
 def decode(
     batch: int, context: int, heads: int, kv_heads: int, dim: int, device: torch.device
-) -> list[Call]:
+) -> Variants:
     """Attention of one new token per sequence; queries that share a KV head form one block."""
-    query = _random(batch, kv_heads, heads // kv_heads, dim, device=device)
+    query = random(batch, kv_heads, heads // kv_heads, dim, device=device)
+    return _attention(query, context, kv_heads, False, device)
 
-    def call(key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-        return functional.scaled_dot_product_attention(query, key, value)
 
-    shape = (batch, kv_heads, context, dim)
-    copies = _copies(4 * batch * kv_heads * context * dim, device)
+def _attention(
+    query: torch.Tensor, length: int, kv_heads: int, causal: bool, device: torch.device
+) -> Variants:
+    batch, dim = query.shape[0], query.shape[3]
     caches = [
-        (_random(*shape, device=device), _random(*shape, device=device)) for _ in range(copies)
+        keys_and_values(kv_cache(batch, length, kv_heads, dim, device), batch)
+        for _ in range(_copies(4 * batch * length * kv_heads * dim, device))
     ]
-    return [lambda cache=cache: call(*cache) for cache in caches]
+    return {
+        name: [lambda attend=attend, cache=cache: attend(query, *cache, causal) for cache in caches]
+        for name, attend in runs(query, *caches[0], causal).items()
+    }
 
 
-def elementwise(m: int, spec: ModelSpec, tp: int, device: torch.device) -> list[Call]:
-    """Both norms with residual, rotary embedding and gated activation of one layer, fused."""
-    hidden = _random(m, spec.hidden, device=device)
-    residual, scale = _random(m, spec.hidden, device=device), _random(spec.hidden, device=device)
-    heads = (spec.heads + spec.kv_heads) // tp
-    rotated = _random(m, heads, spec.head_dim, device=device)
-    angle = _random(m, 1, spec.head_dim // 2, device=device)
-    gate_up = _random(m, 2 * spec.ffn // tp, device=device)
-
-    def norm(x: torch.Tensor, rest: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        rest = x + rest
-        return functional.rms_norm(rest, (spec.hidden,), scale), rest
-
-    def layer() -> tuple[torch.Tensor, ...]:
-        first, rest = norm(hidden, residual)
-        left, right = rotated.chunk(2, -1)
-        turned = torch.cat((left * angle - right * angle, right * angle + left * angle), -1)
-        gate, up = gate_up.chunk(2, -1)
-        second, rest = norm(first, rest)
-        return second, rest, turned, functional.silu(gate) * up
-
-    return [torch.compile(layer) if device.type == "cuda" else layer]
+def norm(
+    hidden: torch.Tensor, residual: torch.Tensor, scale: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """RMS norm of the sum, and the sum."""
+    residual = hidden + residual
+    return functional.rms_norm(residual, residual.shape[-1:], scale), residual
 
 
-def host_step(seqs: int, vocab: int, device: torch.device) -> list[Call]:
-    """What an engine's host does around the model: inputs to the device, sample, result back."""
+def rotate(heads: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor, num: int) -> torch.Tensor:
+    """Rotary embedding of the first `num` heads; the rest, values, stay. (tokens, heads, dim)."""
+    turned = heads * cosine + heads.roll(heads.shape[-1] // 2, -1) * sine
+    is_rotated = torch.arange(heads.shape[1], device=heads.device) < num
+    return torch.where(is_rotated[:, None], turned, heads)
+
+
+def activate(gate_up: torch.Tensor) -> torch.Tensor:
+    """Activation of a gated MLP."""
+    gate, up = gate_up.chunk(2, -1)
+    return functional.silu(gate) * up
+
+
+def elementwise(m: int, spec: ModelSpec, tp: int, device: torch.device) -> Variants:
+    """One layer's small kernels: two norms with residual, rotary, KV write, gated activation."""
+    hidden, residual = random(m, spec.hidden, device=device), random(m, spec.hidden, device=device)
+    scale = random(spec.hidden, device=device)
+    heads, kv_heads = spec.heads // tp, spec.kv_heads // tp
+    qkv = random(m, heads + 2 * kv_heads, spec.head_dim, device=device)
+    cosine, sine = (random(m, 1, spec.head_dim, device=device) for _ in range(2))
+    gate_up = random(m, 2 * spec.ffn // tp, device=device)
+    cache = kv_cache(1, m, kv_heads, spec.head_dim, device)
+    slots = torch.randperm(m, device=device)
+
+    def layer() -> None:
+        fused(norm, hidden, residual, scale)
+        turned = fused(rotate, qkv, cosine, sine, heads + kv_heads)
+        write_kv(cache, slots, turned, heads)
+        fused(norm, hidden, residual, scale)
+        fused(activate, gate_up)
+
+    return {"compiled" if device.type == "cuda" else "eager": [layer]}
+
+
+def write_kv(cache: torch.Tensor, slots: torch.Tensor, qkv: torch.Tensor, heads: int) -> None:
+    """Put the keys and values behind the query heads of each token into the cache's slots."""
+    cache.index_copy_(1, slots, qkv[:, heads:].unflatten(1, (2, -1)).transpose(0, 1))
+
+
+def host_step(seqs: int, device: torch.device) -> Variants:
+    """What an engine's host does around the model: inputs to the device, tokens back."""
     blocks = torch.zeros(seqs, 256, dtype=torch.int32)
-    logits = torch.zeros(seqs, vocab, dtype=torch.bfloat16, device=device)
+    sampled = torch.zeros(seqs, dtype=torch.int64, device=device)
 
     def call() -> list[int]:
         tokens = torch.tensor(list(range(seqs)), dtype=torch.int64)
         tokens.to(device, non_blocking=True)
         blocks.to(device, non_blocking=True)
-        return logits.argmax(-1).tolist()
+        return sampled.tolist()
 
-    return [call]
+    return {"host": [call]}
 
 
 def in_turn(calls: list[Call], count: int) -> Call:
     """One call that runs `count` of them, each on the next memory."""
-    order = cycle(calls)
-    chosen = [next(order) for _ in range(count)]
+    chosen = [*islice(cycle(calls), count)]
 
     def run() -> None:
         for call in chosen:

@@ -33,6 +33,7 @@ from sgym.comparison.changes import folder_name
 from sgym.comparison.compare import labelled
 from sgym.comparison.runs import warm_up
 from sgym.config import Scenario
+from sgym.export import is_bundle
 from sgym.loading import load_scenario
 from sgym.preflight import notes
 
@@ -67,7 +68,7 @@ def compare(
     policies: Annotated[
         str,
         typer.Option(
-            help="Names (`sgym list policies`) or module:Class; the first is the reference."
+            help="Names (`sgym list policies`), bundle:FOLDER, module:Class; first: the reference."
         ),
     ] = ",".join(DEFAULT_POLICIES),
     rates: Annotated[
@@ -132,7 +133,9 @@ def _compare(
     folder: Path,
 ) -> Comparison:
     with compiling(screen):
-        warm_up(own_policy=any(":" in policy for policy in policies))
+        bundles = [policy for policy in policies if is_bundle(policy)]
+        own = [policy for policy in policies if ":" in policy and policy not in bundles]
+        warm_up(bool(own), bool(bundles))
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
     with Progress(*columns, TimeRemainingColumn(), console=screen, transient=True) as bar:
         line = bar.add_task("", total=None)

@@ -10,6 +10,8 @@ from rich.table import Table
 
 from sgym import profiles, workload
 from sgym.cli.common import console
+from sgym.errors import PolicyError
+from sgym.export import read_manifest, zoo_bundles
 from sgym.loading import PRESETS, builtin_scenarios
 from sgym.policies.registry import POLICIES
 from sgym.policies.rules import HANDOFFS, ROUTERS
@@ -64,7 +66,21 @@ def _policies(screen: Console) -> None:
         own = "; ".join(filter(None, (engine, parameters))) or "none"
         rows.append((name, entry.about, entry.source, entry.simplified, own))
     headings = ("name", "what it is", "source", "simplified", "engine settings; parameters")
-    _table(screen, "Policies; or your own as module:Class", headings, rows)
+    _table(screen, "Policies; or your own as module:Class or bundle:FOLDER", headings, rows)
+    _zoo(screen)
+
+
+def _zoo(screen: Console) -> None:
+    rows = []
+    for name, folder in zoo_bundles().items():
+        try:
+            about = read_manifest(folder)
+        except PolicyError as error:  # one that is damaged does not hide the others
+            rows.append((f"zoo:{name}", "", str(error)))
+            continue
+        rows.append((f"zoo:{name}", about.scenario, about.summary))
+    if rows:
+        _table(screen, "Trained policies", ("name", "trained for", "what it is"), rows)
 
 
 def _profiles(screen: Console) -> None:

@@ -25,9 +25,9 @@ from sgym.cli.common import (
 )
 from sgym.comparison.store import make_folder
 from sgym.errors import PolicyError
-from sgym.policies.registry import load_policy
+from sgym.export import resolve, simulate
 from sgym.preflight import notes
-from sgym.simulator import Result, simulate
+from sgym.simulator import Result
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "worth": (
@@ -54,7 +54,9 @@ def run(
     scenario: ScenarioArgument,
     policy: Annotated[
         str | None,
-        typer.Option(help="Name (`sgym list policies`) or module:Class; left out: the scenario's."),
+        typer.Option(
+            help="Name (`sgym list policies`), bundle:FOLDER, module:Class; left out: scenario's."
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
     settings: SetOption = None,
@@ -71,7 +73,7 @@ def run(
         raise PolicyError(f"--seed must be at least 0, got {seed}")
     loaded = load(scenario, settings, trace, duration)
     name = policy or loaded.policy.name
-    load_policy(name)
+    resolve(name)
     if out is not None:
         make_folder(out)  # before the work, not after it
     known = notes(loaded, [name])

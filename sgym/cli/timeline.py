@@ -21,15 +21,17 @@ from sgym.cli.common import (
 from sgym.comparison.store import make_folder
 from sgym.config import Scenario
 from sgym.errors import PolicyError
-from sgym.policies.registry import load_policy
+from sgym.export import resolve, simulate
 from sgym.preflight import notes
-from sgym.simulator import Result, simulate
+from sgym.simulator import Result
 from sgym.viz.cluster_log import LOGS
 from sgym.viz.timeline import check_name, write_timeline
 
 PolicyOption = Annotated[
     str | None,
-    typer.Option(help="Name (`sgym list policies`) or module:Class; left out: the scenario's."),
+    typer.Option(
+        help="Name (`sgym list policies`), bundle:FOLDER, module:Class; left out: scenario's."
+    ),
 ]
 SeedOption = Annotated[int, typer.Option(help="Of everything random.")]
 FromOption = Annotated[
@@ -85,7 +87,7 @@ def logged_run(screen: Console, scenario: Scenario, policy: str | None, seed: in
     if seed < 0:
         raise PolicyError(f"--seed must be at least 0, got {seed}")
     name = policy or scenario.policy.name
-    load_policy(name)
+    resolve(name)
     known = notes(scenario, [name])
     for note in known:
         say_note(screen, note)

@@ -14,8 +14,9 @@ from sgym.comparison.store import Store, make_folder
 from sgym.comparison.table import summary_table
 from sgym.config import Scenario
 from sgym.errors import PolicyError, ScenarioError
+from sgym.export import Bundle, resolve
+from sgym.export.names import AnyPolicy
 from sgym.loading import load_scenario
-from sgym.policies.registry import Policy, load_policy
 from sgym.simulator import Source
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ class Comparison:
 
 def compare(
     scenario: Source,
-    policies: Sequence[str | Policy | type] = DEFAULT_POLICIES,
+    policies: Sequence[AnyPolicy] = DEFAULT_POLICIES,
     rates: Sequence[float] | None = None,
     seeds: int | Iterable[int] = 8,
     jobs: int = 1,
@@ -99,7 +100,8 @@ def compare(
 
     Args:
         scenario: name, path, dict or Scenario.
-        policies: built-in names, `module:Class`, classes or objects; the first is the reference.
+        policies: built-in names, `zoo:NAME`, `bundle:FOLDER`, `module:Class`, classes or
+            objects; the first is the reference.
         rates: requests per second; None = around the knee, which is searched for.
         seeds: how many (0, 1, ...), or which.
         jobs: processes; above 1, a script needs the usual `if __name__ == "__main__":` guard.
@@ -137,7 +139,7 @@ def compare(
     return Comparison(loaded, labels, rows, table, level, knee, overrides or {})
 
 
-def labelled(policies: Sequence[str | Policy | type]) -> dict[str, Any]:
+def labelled(policies: Sequence[AnyPolicy]) -> dict[str, Any]:
     """Policies by the label they have in tables; each is loaded once to see that it can be.
 
     Raises:
@@ -147,12 +149,13 @@ def labelled(policies: Sequence[str | Policy | type]) -> dict[str, Any]:
         raise PolicyError(f"policies must be a list of at least one, got {policies!r}")
     named: dict[str, Any] = {}
     for policy in policies:
-        load_policy(policy)
-        label = policy if isinstance(policy, str) else getattr(policy, "__name__", None)
+        found = resolve(policy)
+        named_so = found.label if isinstance(found, Bundle) else policy
+        label = named_so if isinstance(named_so, str) else getattr(policy, "__name__", None)
         label = label or type(policy).__name__
         if label in named:
             raise PolicyError(f"policies must differ, but {label!r} is there twice")
-        named[label] = policy
+        named[label] = named_so
     return named
 
 

@@ -12,6 +12,7 @@ from sgym.comparison.runs import Finished, Task, become_worker, check_picklable,
 from sgym.comparison.store import Store
 from sgym.config import Scenario
 from sgym.errors import ScenarioError
+from sgym.export import is_bundle
 
 AHEAD = 4  # tasks handed out per process, so that an interruption loses little
 
@@ -89,7 +90,11 @@ class Runner:
 
     def _started_pool(self, tasks: Sequence[Task]) -> ProcessPoolExecutor:
         if self._pool is None:
-            warm_up(any(task.is_own for task in tasks))  # else every process compiles for itself
+            own, bundle = (
+                (task.is_own for task in tasks),
+                (is_bundle(task.policy) for task in tasks),
+            )
+            warm_up(any(own), any(bundle))  # else every process compiles for itself
             self._pool = ProcessPoolExecutor(
                 self._jobs,
                 multiprocessing.get_context("spawn"),

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from sgym.config import Scenario
+from sgym.envs import ColocatedEnv
 from sgym.errors import PolicyError
+from sgym.export import is_bundle, simulate
 from sgym.loading import load_scenario
-from sgym.simulator import simulate
 
 
 class Task(NamedTuple):
@@ -26,7 +27,9 @@ class Task(NamedTuple):
 
     @property
     def is_own(self) -> bool:
-        """Whether the policy is Python of the user's, not a built-in."""
+        """Whether the policy is Python of the user's, not a built-in or a bundle."""
+        if is_bundle(self.policy):
+            return False
         return not isinstance(self.policy, str) or ":" in self.policy
 
 
@@ -52,11 +55,12 @@ def run(scenario: Scenario, task: Task) -> Finished:
     return Finished(task, metrics, tuple(str(warning.message) for warning in caught))
 
 
-def warm_up(own_policy: bool) -> None:
+def warm_up(own_policy: bool, bundle: bool = False) -> None:
     """Compile or load all kernels once, so that workers find them in the cache.
 
     Args:
         own_policy: also those that only a policy in Python calls.
+        bundle: also those of environments, in which bundles decide.
     """
     from sgym.policies.steering import Steering
 
@@ -73,6 +77,8 @@ def warm_up(own_policy: bool) -> None:
     simulate(scenario, "vllm")
     if own_policy:
         simulate(scenario, Neutral())
+    if bundle:
+        ColocatedEnv(scenario).reset(seed=0)
 
 
 def become_worker(path: list[str]) -> None:

@@ -18,11 +18,12 @@ import numpy as np
 from sgym.comparison.runs import Finished, Task, at_rate
 from sgym.config import Scenario
 from sgym.errors import SgymError
+from sgym.export import Bundle, is_bundle, resolve
 from sgym.workload import resolve_trace
 
 FILE = "finished.jsonl"
-LOOKS = ("cli", "viz", "comparison")
-"""Parts of sgym that no result depends on."""
+LOOKS = ("cli", "viz", "comparison", "zoo")
+"""Parts of sgym that no result depends on; of a bundle, only its own do."""
 
 
 class Store:
@@ -152,7 +153,10 @@ def _code() -> str:
 
 
 def _policy_source(policy: str) -> str:
-    """A policy's name, and a digest of the module that defines it if it is the user's own."""
+    """A policy's name, and a digest of what defines it: the user's module, or the bundle."""
+    bundle = resolve(policy) if is_bundle(policy) else None
+    if isinstance(bundle, Bundle):
+        return policy + bundle.digest
     module, colon, _ = policy.partition(":")
     spec = importlib.util.find_spec(module) if colon else None
     if spec is None or spec.origin is None or not Path(spec.origin).is_file():

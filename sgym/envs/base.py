@@ -1,6 +1,6 @@
 """What all environments of sgym have in common: one simulation, asked and answered in kernels."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -15,7 +15,7 @@ from sgym.envs.lanes import Lanes
 from sgym.envs.options import Options, one_of
 from sgym.envs.plan import Plan
 from sgym.errors import ScenarioError, SgymError, SimulationError
-from sgym.simulator import Simulator, Source
+from sgym.simulator import Result, Simulator, Source
 
 Observation = dict[str, Any]
 """Part -> float32 array; the parts are the keys of features.TABLES."""
@@ -100,6 +100,19 @@ class ServingEnv(gym.Env[Observation, Any]):
         self._lanes.run()
         self._over, self._begun = False, True
         return self._seen(), self._info()
+
+    def prepare(self, arrivals: Any = None, log: Sequence[str] = ()) -> None:
+        """Say what is served and recorded from the next `reset` on.
+
+        Args:
+            arrivals: a workload of your own, as `sgym.simulate` takes it; none = the scenario's.
+            log: of "tokens", "iterations", "batches", "moves".
+        """
+        self._simulator.prepare(arrivals, log)
+
+    def result(self) -> Result:
+        """What has happened so far in this episode, as `sgym.simulate` returns it."""
+        return self._simulator.result()
 
     def _seen(self) -> Observation:
         fleet = self._lanes.fleet

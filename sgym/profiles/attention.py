@@ -63,6 +63,8 @@ def _measured(single: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]
             "two prefixes"
         )
     seconds = np.maximum.accumulate(np.maximum.accumulate(np.asarray(wide) * 1e-3, 0), 1)
+    slope = np.maximum.accumulate(seconds[-1] - seconds[-2])  # longer chunks follow this slope
+    seconds[-1] = seconds[-2] + slope
     return np.asarray(wide.index, float), np.asarray(wide.columns, float), seconds
 
 

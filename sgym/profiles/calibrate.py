@@ -176,6 +176,8 @@ def _derived(tables: Tables, gemms: GemmTable, spec: ModelSpec, tp: int) -> list
         notes.append(
             "norms, rotary embedding, activation and sampler from bytes and data-sheet bandwidth"
         )
+    else:
+        notes.append("sampler from bytes and bandwidth")
     if tp > 1 and tables.allreduce_source == "nccl_perf":
         notes.append("all-reduce by NCCL, as no custom all-reduce was measured")
     return notes

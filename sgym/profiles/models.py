@@ -70,11 +70,11 @@ MODELS = {
 
 
 class GpuSpec(Model):
-    """A GPU as its driver reports it and as its data sheet promises."""
+    """A GPU as its driver reports it, with bandwidth from its data sheet or as measured."""
 
     name: str
     memory: Size = Field(description="bytes that the CUDA runtime reports as total")
-    bandwidth: float = Field(gt=0, description="bytes per second of device memory, data sheet")
+    bandwidth: float = Field(gt=0, description="bytes per second of device memory")
 
 
 GPUS = {

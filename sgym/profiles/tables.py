@@ -3,7 +3,7 @@
 The layout is that of NVIDIA's aiconfigurator: `gemm_perf`, `context_attention_perf`,
 `generation_attention_perf` and, for tensor parallelism, `custom_allreduce_perf` or `nccl_perf`,
 each as `.parquet` or `.csv`, anywhere below the folder. `elementwise_perf` (m, hidden, ffn,
-latency: all norms, rotary and activation of one layer) and `overhead_perf` (latency:
+latency: all norms, rotary, KV write and activation of one layer) and `overhead_perf` (latency:
 host time per iteration) are optional. `step` is the number of KV entries before the call, and
 may be absent for whole prompts. Latencies are in milliseconds there and here.
 """

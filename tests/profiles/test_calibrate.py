@@ -101,6 +101,16 @@ def test_measured_chunks_after_prefixes_are_taken_as_they_are(tmp_path):
         calibrate(write(tmp_path / "u", context_attention_perf=rows[1:]), TOY, CARD)
 
 
+def test_a_chunk_beyond_the_measured_ones_takes_no_less_after_a_prefix(tmp_path):
+    times = {(512, 0): 1.0, (512, 128): 2.0, (1024, 0): 3.0, (1024, 128): 3.5}  # slopes 2 and 1.5
+    rows = [
+        layout((4, 2)) | {"batch_size": 1, "isl": c, "step": p, "latency": time}
+        for (c, p), time in times.items()
+    ]
+    profile = calibrate(write(tmp_path / "t", context_attention_perf=rows), TOY, CARD)
+    assert np.diff(profile.prefill.seconds, axis=0)[0] == pytest.approx([4e-3, 4e-3])  # two layers
+
+
 def test_decode_beyond_the_measured_total_costs_the_stream_of_kv(tmp_path):
     decode = calibrate(write(tmp_path / "t"), TOY, CARD).decode
     row, column = decode.rows.index(64.0), decode.columns.index(16384.0)

@@ -1,0 +1,226 @@
+"""A policy bundle: a folder of policy.onnx and bundle.json, written, loaded and played."""
+
+import dataclasses
+import hashlib
+import inspect
+import json
+import os
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from sgym.config import Scenario
+from sgym.envs.base import ServingEnv
+from sgym.envs.options import Options
+from sgym.errors import PolicyError, ScenarioError
+from sgym.export.about import MANIFEST, MODEL, About, Manifest, read_manifest
+from sgym.export.description import ENVIRONMENTS, action_of, observation_of, widths_of
+from sgym.export.onnx_policy import OnnxPolicy
+from sgym.export.zoo import BUNDLE, ZOO, folder_of
+from sgym.loading import load_scenario
+from sgym.simulator import Result, Source
+
+
+class Bundle:
+    """A loaded bundle. It decides in the environment that it describes, around any scenario.
+
+    Args:
+        label: `zoo:NAME` or `bundle:FOLDER`, as results are labelled; a copy in another process is
+            loaded by it.
+        folder: where it lies.
+        about: the content of bundle.json.
+        model: the content of policy.onnx.
+    """
+
+    def __init__(self, label: str, folder: Path, about: Manifest, model: bytes) -> None:
+        self.label, self.folder, self.about = label, folder, about
+        arguments, action = about.environment, about.action
+        path = str(folder / MODEL)
+        self.policy = OnnxPolicy(
+            model, path, action.space, arguments.num_slots, len(action.meaning)
+        )
+        self._kept: tuple[Scenario, ServingEnv] | None = None
+        self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        """Its name, and what it decides."""
+        return f"<Bundle {self.label}: {self.about.environment.action} of {self.about.scenario}>"
+
+    def __reduce__(self) -> tuple[Callable[[str], "Bundle"], tuple[str]]:
+        """Processes load it for themselves."""
+        return load_bundle, (self.label,)
+
+    @property
+    def digest(self) -> str:
+        """Of all that its decisions depend on: bundle.json, which has the hash of policy.onnx."""
+        return hashlib.sha256(self.about.model_dump_json().encode()).hexdigest()
+
+    def environment(self, scenario: Source) -> ServingEnv:
+        """A new environment of its kind, around a scenario.
+
+        Raises:
+            ScenarioError: the scenario is none for such an environment.
+            PolicyError: the environment is another one than that of the training.
+        """
+        arguments, chosen = self.about.environment, options_of(self.about)
+        kind = ENVIRONMENTS[arguments.id]
+        accepted = set(inspect.signature(kind).parameters)
+        own: dict[str, Any] = {
+            name: value for name, value in dataclasses.asdict(chosen).items() if name in accepted
+        }
+        env = kind(scenario=scenario, overrides=dict(arguments.overrides), **own)
+        for name, value in dataclasses.asdict(env.plan.options).items():
+            if getattr(chosen, name) != value:
+                raise self._differs(f"environment.{name}", getattr(chosen, name), repr(value))
+        self._check(env)
+        return env
+
+    def _check(self, env: ServingEnv) -> None:
+        here, written = observation_of(env.plan), self.about.observation
+        for table, rows in written:
+            seen = [row.name for row in getattr(here, table)]
+            if [row.name for row in rows] != seen:
+                raise self._differs(f"observation.{table}", [row.name for row in rows], str(seen))
+        action = action_of(env.plan)
+        for field, value in self.about.action:
+            if getattr(action, field) != value:
+                raise self._differs(f"action.{field}", value, repr(getattr(action, field)))
+        mask = "allowed_is_1" if env.plan.layout.mask_length else "none"
+        if self.about.mask != mask:
+            raise self._differs("mask", self.about.mask, repr(mask))
+        count = len(env.plan.simulator.state.instances)
+        where = f"the environment of scenario {env.scenario.name!r} with {count} instances"
+        self.policy.check_widths(widths_of(env.plan), where)
+
+    def _differs(self, field: str, value: Any, here: str) -> PolicyError:
+        return PolicyError(
+            f"{self.folder / MANIFEST}: {field} is {value!r}, but must be {here} in this sgym: "
+            "train again, or use the sgym that wrote it"
+        )
+
+    def simulate(
+        self, scenario: Source, seed: int = 0, log: Sequence[str] = (), arrivals: Any = None
+    ) -> Result:
+        """Simulate one episode in which the policy decides; `sgym.simulate` comes here.
+
+        The environment is kept for the next episode of the same scenario.
+
+        Args:
+            scenario: name, path, dict or Scenario.
+            seed: of everything random.
+            log: what to record, of "tokens", "iterations", "batches", "moves".
+            arrivals: a workload of your own instead of the scenario's.
+        """
+        loaded = load_scenario(scenario)
+        with self._lock:
+            if self._kept is None or self._kept[0] != loaded:
+                self._kept = loaded, self.environment(loaded)
+            env = self._kept[1]
+            env.prepare(arrivals, log)
+            observation, _ = env.reset(options={"workload_seed": seed})
+            masked, over = self.about.mask != "none", False
+            while not over:
+                mask = env.action_masks() if masked else None
+                action = self.policy.act(observation, mask)
+                observation, _, terminated, truncated, _ = env.step(action)
+                over = terminated or truncated
+            return dataclasses.replace(env.result(), policy=self.label)
+
+
+def options_of(about: About) -> Options:
+    """The arguments of the environment, scenario apart."""
+    names = [field.name for field in dataclasses.fields(Options)]
+    return Options(**{name: getattr(about.environment, name) for name in names})
+
+
+def load_bundle(source: str | Path) -> Bundle:
+    """Load and check a bundle.
+
+    Args:
+        source: its folder, `bundle:FOLDER` or `zoo:NAME`.
+
+    Raises:
+        PolicyError: it is not there, damaged, or not for this sgym; names file, field and fix.
+    """
+    label = str(source)
+    folder = folder_of(label)
+    about = read_manifest(folder)
+    _check_environment(about, folder / MANIFEST)
+    path = folder / MODEL
+    try:
+        model = path.read_bytes()
+    except OSError as error:
+        raise PolicyError(
+            f"cannot read {path} ({error.strerror}): a bundle needs it, export the policy again"
+        ) from None
+    found = hashlib.sha256(model).hexdigest()
+    if found != about.sha256:
+        raise PolicyError(
+            f"{path}: sha256 is {found}, but {MANIFEST} says {about.sha256}: the file was damaged "
+            "or replaced, export the policy again"
+        )
+    named = label.startswith((ZOO, BUNDLE))
+    return Bundle(label if named else BUNDLE + label, folder, about, model)
+
+
+def _check_environment(about: Manifest, path: Path) -> None:
+    kind = about.environment.id
+    if kind not in ENVIRONMENTS:
+        raise PolicyError(
+            f"{path}: environment.id must be one of {', '.join(ENVIRONMENTS)}, got {kind!r}: "
+            "export the policy again, or use the sgym that wrote it"
+        )
+    try:
+        options_of(about).check()
+    except ScenarioError as error:
+        raise PolicyError(f"{path}: environment: {error}: export the policy again") from None
+
+
+def write_bundle(folder: str | Path, model: bytes, about: About) -> Path:
+    """Write a bundle in one piece, in place of one that is there.
+
+    Args:
+        folder: of the bundle; its other files are kept.
+        model: the content of policy.onnx.
+        about: what `describe` says of the policy.
+
+    Returns:
+        The folder.
+
+    Raises:
+        PolicyError: it is none that could be loaded again, and nothing was written.
+    """
+    folder = Path(folder)
+    content = about.model_dump(exclude={"sha256"})
+    content["sha256"] = hashlib.sha256(model).hexdigest()
+    try:
+        text = json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+    except (TypeError, ValueError) as error:
+        raise PolicyError(f"{folder / MANIFEST}: provenance must be JSON: {error}") from None
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        if folder.is_dir():
+            shutil.copytree(folder, draft, dirs_exist_ok=True)
+        (draft / MODEL).write_bytes(model)
+        (draft / MANIFEST).write_text(text, encoding="utf-8")
+        load_bundle(draft)
+        draft.chmod(0o755)
+        _replace(draft, folder)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return folder
+
+
+def _replace(draft: Path, folder: Path) -> None:
+    """Rename, by way of a third name where a folder is in the way: one cannot be overwritten."""
+    if not folder.is_dir():
+        os.replace(draft, folder)
+        return
+    old = draft.with_name(f"{draft.name}.old")
+    os.replace(folder, old)
+    os.replace(draft, folder)
+    shutil.rmtree(old)
