@@ -1,19 +1,35 @@
 """Train a scorer for an entry of the zoo by CMA-ES over the native vector environment.
 
-    python -m agents.evolve mixed_classes [--out DIR] [--jobs 2]
+    python -m agents.evolve assistants_14b [--out DIR] [--jobs 2]
+
+First every heuristic of the entry is tuned by the same search with as many evaluations. An
+interrupted run goes on where it stopped.
 """
 
+import argparse
+import json
+import time
+import warnings
 from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
+import matplotlib
+import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 
-from agents.entry import Entry, paired_by_rate
+from agents.entry import ZOO, Entry, load_entry, paired_by_rate
+from agents.onnx_files import scorer_action
 from agents.play import play
 from agents.scorers import Scorer
-from agents.tuning import Tuned
+from agents.search import Found, search, write_whole
+from agents.tuning import Tuned, tune
 from sgym.envs.actions import INDEX_KNOBS, reservation_of
 from sgym.envs.lanes import Lanes
+from sgym.export import describe, write_bundle
+from sgym.profiles.profile import ProfileWarning
 
 
 class Learner:
@@ -48,23 +64,145 @@ class Learner:
             found.append(values.reshape(len(candidates), len(seeds)))
         return found
 
-    def start(self, tuned: Tuned | None) -> np.ndarray:
-        """Parameters that repeat a tuned heuristic's limits, as far as the base order does."""
-        parameters = np.zeros(self.scorer.size)
-        if tuned is None or not self.scorer.schedules:
-            return parameters
-        most = self.plans[0].scenario.engine
-        limits = self.scorer.parts(parameters)["limits"]
+    def starts(self, heuristics: Sequence[Tuned]) -> list[np.ndarray]:
+        """Where searches begin: the base as it is, and with the limits of the best that has them."""
+        found = [np.zeros(self.scorer.size)]
         base = self.entry.arguments.get("base", "spf")
-        share = tuned.parameters.get("reservation", 0.0)
+        same = [tuned for tuned in heuristics if tuned.policy == base]
+        if self.scorer.schedules and same and same[0].engine:
+            found.append(self._like(same[0], base))
+        return found
+
+    def _like(self, tuned: Tuned, base: str) -> np.ndarray:
+        """Parameters that repeat a tuned heuristic's limits."""
+        parameters = np.zeros(self.scorer.size)
+        most = self.plans[0].scenario.engine
         budget = tuned.engine["max_num_batched_tokens"] / most.max_num_batched_tokens
         seats = tuned.engine["max_num_seqs"] / most.max_num_seqs
         chunk = tuned.engine["long_prefill_token_threshold"] / most.max_num_batched_tokens
         values = {
-            "reserve": (share - reservation_of(base)) / 0.5,
+            "reserve": (tuned.parameters.get("reservation", 0.0) - reservation_of(base)) / 0.5,
             "token_budget": np.log2(budget) / 4.0,
             "active_cap": np.log2(seats) / 6.0,
             "chunk_cap": np.log2(chunk) / 4.0,
         }
+        limits = self.scorer.parts(parameters)["limits"]
         limits[:, 0] = [values[name] for name in INDEX_KNOBS]
         return parameters
+
+
+def tuned_heuristics(entry: Entry, folder: Path, jobs: int) -> list[Tuned]:
+    """All heuristics of an entry at their best; kept in `heuristics.json`, and read from there."""
+    file = folder / "heuristics.json"
+    kept = json.loads(file.read_text("utf-8")) if file.exists() else {}
+    for policy in entry.heuristics:
+        if policy not in kept:
+            kept[policy] = asdict(tune(entry, policy, jobs))
+            write_whole(file, (json.dumps(kept, indent=1) + "\n").encode())
+            print(f"  {policy}: {kept[policy]['default']:.1f}, tuned {kept[policy]['validation']:.1f}")
+    return [Tuned(**kept[policy]) for policy in entry.heuristics]
+
+
+def train(name: str, entry: Entry, folder: Path, jobs: int) -> None:
+    """Tune the heuristics, search for a scorer from the best of them, write the bundle."""
+    heuristics = tuned_heuristics(entry, folder, jobs)
+    best = max(heuristics, key=lambda tuned: tuned.validation)
+    entry = with_rest(entry, best)
+    learner = Learner(entry, jobs)
+    started = time.process_time()
+    found: Found | None = None
+    for place, start in enumerate(learner.starts(heuristics)):
+        kept = folder / f"search-{place}.state"
+        again = search(learner.score, start, entry.search, kept, name=f"{name}, start {place}")
+        print(f"  start {place}: {again.curve[0][2]:.1f}, found {again.score:.1f}")
+        if found is None or again.score > found.score:
+            found = again
+    if found is None:
+        raise RuntimeError("a search has at least one start")
+    spent = time.process_time() - started
+    seconds = spent if spent > 1.0 else float("nan")  # a search that was only read back
+    write_curve(folder, found, best)
+    env = entry.environment(entry.loaded(entry.rates[0]))
+    about = describe(
+        env,
+        name,
+        scenario=entry.scenario,
+        overrides=rest_of(entry),
+        provenance={
+            "command": f"python -m agents.evolve {name}",
+            "method": "CMA-ES over a linear scorer (agents/scorers.py)",
+            "search": entry.search.model_dump(),
+            "rates": list(entry.rates),
+            "overrides": entry.overrides,
+            "cpu_seconds": round(seconds, 1),
+            "evaluations_per_rate": entry.search.evaluations * len(learner.starts(heuristics)),
+            "validation": round(found.score, 3),
+            "best_heuristic": best.label,
+            "best_heuristic_validation": round(best.validation, 3),
+            "parameters": [round(float(value), 6) for value in found.best],
+        },
+        card=f"{entry.about}\n\nTrained by `python -m agents.evolve {name}` at "
+        f"{entry.rates[0]:g} and {entry.rates[1]:g} requests/s; see provenance for how, and "
+        "agents/zoo/README.md for how good it is.",
+    )
+    write_bundle(folder, scorer_action(learner.scorer, found.best), about)
+    for kept in folder.glob("search-*.state"):
+        kept.unlink()
+    print(f"  best heuristic {best.label} {best.validation:.1f}, learned {found.score:.1f}")
+
+
+def with_rest(entry: Entry, best: Tuned) -> Entry:
+    """The entry, with the best heuristic deciding what the agent does not, and its estimates."""
+    arguments = dict(entry.arguments)
+    if entry.env == "sgym/Router-v0":
+        rest = {key: value for key, value in best.overrides.items() if key.startswith("policy")}
+        return entry.model_copy(update={"overrides": {**entry.overrides, **rest}})
+    if "expected_output" in best.parameters:
+        arguments["expected_output"] = float(best.parameters["expected_output"])
+    return entry.model_copy(update={"arguments": arguments})
+
+
+def rest_of(entry: Entry) -> dict[str, Any]:
+    """Overrides that belong to the policy: what decides beside it."""
+    policy = entry.overrides.get("policy")
+    if policy is None:
+        return {}
+    return {f"policy.{key}": value for key, value in policy.items()}
+
+
+def write_curve(folder: Path, found: Found, best: Tuned) -> None:
+    """curve.csv and curve.png: validation over generations, with the best heuristic."""
+    rows = pd.DataFrame(found.curve, columns=["generation", "candidates", "validation"])
+    write_whole(folder / "curve.csv", rows.to_csv(index=False, float_format="%.3f").encode())
+    figure, axes = plt.subplots(figsize=(5, 3), layout="constrained")
+    axes.plot(rows["generation"], rows["validation"], "o-", ms=3, label="mean of the search")
+    axes.axhline(best.validation, color="black", ls="--", lw=1, label=f"{best.label}, tuned")
+    axes.set(xlabel="generation", ylabel="smooth goodput on validation, tokens/s", title=folder.name)
+    axes.legend()
+    part = folder / "curve.part.png"
+    figure.savefig(part, dpi=110)
+    plt.close(figure)
+    part.replace(folder / "curve.png")
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("entries", nargs="+", help="names in agents/zoo, or paths of config.yml")
+    parser.add_argument("--out", type=Path, help="folder of the results; default: the entry's own")
+    parser.add_argument("--jobs", type=int, default=2, help="threads")
+    chosen = parser.parse_args()
+    matplotlib.use("Agg")
+    warnings.simplefilter("ignore", ProfileWarning)
+    for given in chosen.entries:
+        name, entry = load_entry(given)
+        folder = (chosen.out or ZOO) / name
+        print(name)
+        try:
+            train(name, entry, folder, chosen.jobs)
+        except KeyboardInterrupt:
+            raise SystemExit("stopped; the same command goes on from here") from None
+
+
+if __name__ == "__main__":
+    main()

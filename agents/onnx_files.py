@@ -6,6 +6,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from agents.scorers import Scorer
+from sgym.envs.actions import INDEX_KNOBS
+
 OPSET, IR_VERSION = 18, 9  # old enough for every onnxruntime that sgym runs with
 Nodes = Sequence[onnx.NodeProto]
 
@@ -76,6 +79,74 @@ def instance_scores(weights: np.ndarray) -> bytes:
     return _file(nodes, constants, {"instances": None}, ("logits", "I"))
 
 
+def scorer_action(scorer: Scorer, parameters: np.ndarray) -> bytes:
+    """What `scorer.act` does with these parameters, as a file.
+
+    Args:
+        scorer: for an environment whose actions are `index` or `route`.
+        parameters: (scorer.size,).
+    """
+    parts = scorer.parts(np.asarray(parameters, np.float64))
+    width, instances = len(scorer.instances), scorer.num_instances
+    constants: dict[str, np.ndarray] = {"rows_shape": np.array([0, instances, width], np.int64)}
+    nodes = [helper.make_node("Reshape", ["instances", "rows_shape"], ["rows"])]
+    pieces: list[str] = []
+    inputs: dict[str, int | None] = {"instances": instances * width}
+    if scorer.schedules:
+        inputs["cluster"] = len(scorer.cluster)
+        fixed = np.concatenate([parts["waiting"], parts["running"]])
+        of_instance = np.zeros((width, len(parts["limits"])))
+        of_cluster = np.zeros((len(scorer.cluster), len(parts["limits"])))
+        for column, name in enumerate(scorer.context, start=1):
+            if name in scorer.instances:
+                of_instance[scorer.instances.index(name)] = parts["limits"][:, column]
+            else:
+                of_cluster[scorer.cluster.index(name)] = parts["limits"][:, column]
+        constants |= {
+            "asks_at": np.array([scorer.instances.index("asks")], np.int64),
+            "fixed": _floats(fixed).reshape(1, -1),
+            "fixed_width": np.array([len(fixed)], np.int64),
+            "of_instance": _floats(of_instance),
+            "of_cluster": _floats(of_cluster),
+            "shift": _floats(parts["limits"][:, 0]),
+            "second": np.array([1], np.int64),
+        }
+        nodes += [
+            helper.make_node("Gather", ["rows", "asks_at"], ["asks"], axis=2),
+            helper.make_node("Mul", ["rows", "asks"], ["asking_rows"]),
+            helper.make_node("ReduceSum", ["asking_rows", "second"], ["asking"], keepdims=0),
+            helper.make_node("MatMul", ["asking", "of_instance"], ["from_instance"]),
+            helper.make_node("MatMul", ["cluster", "of_cluster"], ["from_cluster"]),
+            helper.make_node("Add", ["from_instance", "from_cluster"], ["moved"]),
+            helper.make_node("Add", ["moved", "shift"], ["limits"]),
+            helper.make_node("Shape", ["cluster"], ["count"], start=0, end=1),
+            helper.make_node("Concat", ["count", "fixed_width"], ["fixed_shape"], axis=0),
+            helper.make_node("Expand", ["fixed", "fixed_shape"], ["weights"]),
+        ]
+        pieces += ["weights", "limits"]
+    if scorer.places:
+        share = 1.0 / width if scorer.schedules else 1.0
+        constants |= {
+            "place": _floats(parts["place"] * share).reshape(-1, 1),
+            "last": np.array([2], np.int64),
+        }
+        nodes += [
+            helper.make_node("MatMul", ["rows", "place"], ["column"]),
+            helper.make_node("Squeeze", ["column", "last"], ["places"]),
+        ]
+        pieces.append("places")
+    if not scorer.schedules:
+        nodes.append(helper.make_node("Identity", ["places"], ["logits"]))
+        return _file(nodes, constants, inputs, ("logits", instances))
+    constants |= {"lowest": np.float32(-1.0), "highest": np.float32(1.0)}
+    nodes += [
+        helper.make_node("Concat", pieces, ["raw"], axis=1),
+        helper.make_node("Clip", ["raw", "lowest", "highest"], ["action"]),
+    ]
+    numbers = 2 * len(scorer.requests) + len(INDEX_KNOBS) + (instances if scorer.places else 0)
+    return _file(nodes, constants, inputs, ("action", numbers))
+
+
 def _floats(numbers: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(numbers, np.float32)
 
@@ -95,7 +166,7 @@ def _file(
             for name, width in inputs.items()
         ],
         [_tensor(*output)],
-        [numpy_helper.from_array(array, name) for name, array in constants.items()],
+        [numpy_helper.from_array(np.asarray(array), name) for name, array in constants.items()],
     )
     opset = helper.make_opsetid("", OPSET)
     model = helper.make_model(graph, opset_imports=[opset], ir_version=IR_VERSION)

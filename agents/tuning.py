@@ -107,6 +107,11 @@ class Tuned:
     evaluations: int
 
     @property
+    def label(self) -> str:
+        """policy or policy@router."""
+        return self.policy if self.router is None else f"{self.policy}@{self.router}"
+
+    @property
     def overrides(self) -> dict[str, Any]:
         """What makes a scenario use it."""
         return overrides_of(self.policy, self.router, self.parameters, self.engine)
@@ -143,7 +148,8 @@ class Tuner:
         own = builtin(self.policy).parameters
         self.ranges = {name: RANGES[name] for name in own if name in RANGES}
         self.num_own = len(self.ranges)
-        self.ranges |= engine_ranges(scenario)
+        if entry.env != "sgym/Router-v0":  # a router sets no limits, so its rivals do not either
+            self.ranges |= engine_ranges(scenario)
         places = [self.ranges[name].place(own[name]) for name in list(self.ranges)[: self.num_own]]
         self.start = np.array(places + [1.0] * (len(self.ranges) - self.num_own))
 
