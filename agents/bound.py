@@ -33,6 +33,11 @@ from sgym.core.layout import NEVER
 from sgym.errors import ScenarioError
 from sgym.simulator import Simulator, Source
 
+RATE = 0.01
+BLUR = 0.05
+START = (0.05, 0.15, 0.4)
+"""Prices at which the search may start, in units of worth per second of machine time."""
+
 
 @dataclass(frozen=True, slots=True)
 class Bound:
@@ -134,7 +139,9 @@ class _Market:
         per_unit = np.empty((*self.shape[:2], 4))
         per_unit[..., :3] = np.einsum("kgv,gvc->kgc", prices, self.rules)
         per_unit[..., 3] = prices.sum(axis=2)
-        market = (self.machines, per_unit, self.serves)
+        floors = np.minimum.accumulate(per_unit[::-1], axis=0)[::-1]
+        floors = np.concatenate([floors, floors[-1:]])
+        market = (self.machines, per_unit, self.serves, floors)
         gained = best_plans(self.rows, self.groups, market, self.usage, self.cluster, self.grid)
         return float(gained + (prices.sum(axis=2) * self.capacity).sum())
 
@@ -151,17 +158,21 @@ class _Market:
         """
         scale = max(float((self.rows["weight"] * self.rows["tokens"]).sum()), 1e-9)
         scale /= float(self.capacity.sum())
-        used = (self.rules.sum(axis=2) > 0)[None] / self.shape[2]
         best, prices, history = trivial, np.zeros(self.shape), [trivial]
-        for factor in (0.1, 0.2, 0.4, 0.7, 1.0):
-            tried = np.broadcast_to(used * (scale * factor), self.shape).copy()
-            value = self.value(tried)
-            history.append(value)
-            if value < best:
-                best, prices = value, tried
+        for rule in range(self.shape[2]):
+            for factor in START:
+                tried = np.zeros(self.shape)
+                tried[..., rule] = scale * factor
+                value = self.value(tried)
+                history.append(value)
+                if value > history[-2] and factor > START[0]:
+                    break  # the bound is convex in the prices
+                if value < best:
+                    best, prices = value, tried
         current = prices.copy()
         mean, square = np.zeros(self.shape), np.zeros(self.shape)
         for step in range(1, num_steps + 1):
+            self.grid["blur"] = BLUR * (1 - step / num_steps)
             value = self.value(current)
             history.append(value)
             if value < best:
@@ -170,8 +181,6 @@ class _Market:
             mean = 0.8 * mean + 0.2 * slope
             square = 0.95 * square + 0.05 * slope * slope
             root = np.sqrt(square / (1 - 0.95**step)) + 1e-12
-            rate = 0.08 * scale / self.shape[2] * (1 - 0.9 * step / num_steps)
+            rate = RATE * scale * (1 - 0.95 * step / num_steps)
             current = np.maximum(current - rate * mean / (1 - 0.8**step) / root, 0.0)
         return best, prices, np.array(history)
-
-

@@ -40,6 +40,8 @@ GROUP = np.dtype(  # neighbouring tokens of a request that are paid in the same 
         ("cost", np.float64),  # least price of one of them so far
         ("place", np.int32),  # where that is; NONE = nowhere yet
         ("chosen", np.int32),  # place in the best plan so far; NONE = not delivered
+        ("until", np.int32),  # last bucket that it may have in that plan
+        ("paid", np.float64),  # its price in that plan
     ],
     align=True,
 )
@@ -48,6 +50,7 @@ GRID = np.dtype(
     [
         ("begin", np.float64),  # seconds; of the first bucket
         ("bucket", np.float64),  # seconds
+        ("blur", np.float64),  # tokens' worth by which places may be dearer and still share the use
         ("buckets", np.int32),
     ],
     align=True,
@@ -111,7 +114,7 @@ def cut(demand, groups, grid):
 @kernel
 def look(demand, group, first, until, market, grid):
     """Find the cheapest place of a group up to this bucket, where that is not known yet."""
-    machines, prices, serves = market
+    machines, prices, serves = market[0], market[1], market[2]
     until = min(until, grid["buckets"] - 1)
     for g in range(machines.size):
         if not serves[g, 0 if first else 1]:
@@ -131,6 +134,27 @@ def look(demand, group, first, until, market, grid):
 
 
 @kernel
+def most_gain(demand, groups, count, worth, market):
+    """More than all tokens can be worth after their prices, however late they may be."""
+    machines, serves, floors = market[0], market[2], market[3]
+    total = 0.0
+    for n in range(count):
+        group, first = groups[n], n == 0
+        context, tokens, least = group["context"], demand["compute"] if first else 1, 1e300
+        for g in range(machines.size):
+            if serves[g, 0 if first else 1]:
+                price = floors[group["seen"] + 1, g]
+                blocks = blocks_of(demand, machines[g], context)
+                seconds = own_seconds(demand, machines[g], context, first)
+                cost = price[0] * tokens + price[1] * blocks + price[2] + price[3] * seconds
+                least = min(least, cost)
+        gain = (worth - least) * group["tokens"]
+        if first or gain > 0.0:
+            total += gain
+    return max(total, 0.0)
+
+
+@kernel
 def best_plan(demand, groups, market, usage, cluster, grid):
     """Most that a request can gain, its price taken off; adds what it uses to `usage`."""
     count, end = cut(demand, groups, grid), grid["buckets"]
@@ -141,6 +165,10 @@ def best_plan(demand, groups, market, usage, cluster, grid):
     if count == 0:
         k = end
     late = lateness
+    worth = demand["weight"]
+    if cluster["scale_by_tokens"]:
+        worth -= demand["alpha"] * metric.penalty(cluster, lateness)
+    most = most_gain(demand, groups, count, worth, market)
     while True:
         if k == end:  # so late that nothing is owed before the end
             late = max(lateness, horizon - demand["due"])
@@ -148,7 +176,7 @@ def best_plan(demand, groups, market, usage, cluster, grid):
         worth, total = demand["weight"], -loss
         if cluster["scale_by_tokens"]:
             worth, total = worth - loss, -loss * demand["given"]
-        if total + max(worth, 0.0) * demand["tokens"] <= best:
+        if total + most <= best:
             break
         feasible = True
         for n in range(count):
@@ -174,30 +202,53 @@ def best_plan(demand, groups, market, usage, cluster, grid):
                 group["chosen"] = NONE
                 if prefilled and (owed or n == 0 or worth > group["cost"]):
                     group["chosen"] = group["place"]
+                    group["paid"] = group["cost"]
+                    group["until"] = min(end - 1, group["seen"])
         if k == end:
             break
         k += 1
         late = max(lateness, grid["begin"] + k * grid["bucket"] - demand["due"])
     if prefilled:
-        use(demand, groups, count, market, usage)
+        for n in range(count):
+            if groups[n]["chosen"] != NONE:
+                use(demand, groups[n], n == 0, market, usage, grid)
     return best
 
 
 @kernel
-def use(demand, groups, count, market, usage):
-    """Add what the chosen plan pays for to `usage`."""
-    machines = market[0]
-    for n in range(count):
-        group = groups[n]
-        if group["chosen"] == NONE:
-            continue
-        k, g = group["chosen"] // machines.size, group["chosen"] % machines.size
-        context, tokens = group["context"], group["tokens"]
-        row = usage[k, g]
-        row[0] += demand["compute"] if n == 0 else tokens
-        row[1] += tokens * blocks_of(demand, machines[g], context)
-        row[2] += tokens
-        row[3] += tokens * own_seconds(demand, machines[g], context, n == 0)
+def use(demand, group, first, market, usage, grid):
+    """Add what a group of the chosen plan pays for to `usage`, shared by its cheapest places."""
+    machines, prices = market[0], market[1]
+    g = group["chosen"] % machines.size
+    context, tokens = group["context"], demand["compute"] if first else 1
+    blocks = blocks_of(demand, machines[g], context)
+    seconds = own_seconds(demand, machines[g], context, first)
+    limit = group["paid"] + grid["blur"] * demand["weight"] * tokens_at_stake(demand, first)
+    begins = demand["start"]
+    if not first:
+        begins += demand["first"] + (context - demand["context"] - 1) * demand["step"]
+    begin, places = bucket_of(grid, begins), 0
+    for again in range(2):
+        for k in range(begin, group["until"] + 1):
+            price = prices[k, g]
+            cost = price[0] * tokens + price[1] * blocks + price[2] + price[3] * seconds
+            if cost > limit:
+                continue
+            if again == 0:
+                places += 1
+                continue
+            share = group["tokens"] / places
+            row = usage[k, g]
+            row[0] += tokens * share
+            row[1] += blocks * share
+            row[2] += share
+            row[3] += seconds * share
+
+
+@kernel
+def tokens_at_stake(demand, first):
+    """What `blur` is relative to: the whole answer for a prefill, else one token."""
+    return demand["tokens"] if first else 1
 
 
 @kernel
@@ -205,8 +256,9 @@ def best_plans(demands, groups, market, usage, cluster, grid):
     """Sum of `best_plan` over DEMAND (n,), with the weight of what was delivered before.
 
     Args: GROUP `groups` for scratch; `market` = MACHINE (pools,), prices (buckets, pools, 4) per
-    token, KV block, sequence and second, and serves (pools, 2): prefill, decode; `usage` (buckets,
-    pools, 4) is overwritten; GRID record `grid`.
+    token, KV block, sequence and second, serves (pools, 2): prefill, decode, and floors (buckets +
+    1, pools, 4), the least price from a bucket on; `usage` (buckets, pools, 4) is overwritten; GRID
+    record `grid`.
     """
     usage[:] = 0.0
     total = 0.0
