@@ -14,13 +14,15 @@ charges c_v pays at most the mean over s..e of sum over v of x[v, k] c_v, which 
 minimum over the buckets that s..e touches. A token of r lies in an iteration that starts after r's
 arrival, and after the least time that its earlier tokens take on an idle machine; it ends before
 the token's due time plus r's lateness l. All tokens due before end - l are delivered, or the
-lateness would be above l. So what r pays is at least what the cheapest plan with its l pays, and its
-benefit less its payments at most the maximum. Sum over r. QED
+lateness would be above l. So what r pays is at least what the cheapest plan with its l pays, and
+its benefit less its payments at most the maximum. Sum over r. QED
 
 Everything else is left out, which keeps the bound valid and makes it loose: KV held between the
 tokens of a request, recomputation, whole tokens and whole iterations, transfers, and that decodes
-come after their prefill. Windows end at a bucket's end. Prices are found by ascent along a
-subgradient, so they are good but not the best. Deadlines that count from the first token are dropped.
+come after their prefill. The first of these is the worst: a request that is prefilled in time may
+put its decodes off without holding memory. Windows end at a bucket's end. Prices are found by
+descent along a subgradient, so they are good but not the best. Deadlines that count from the first
+token are dropped.
 """
 
 from dataclasses import dataclass
@@ -29,14 +31,16 @@ import numpy as np
 
 from agents.demand import Fleet, Floats, demands_of, fleet_of, limit_to_machines
 from agents.plans import GRID, GROUP, best_plans
-from sgym.core.layout import NEVER
 from sgym.errors import ScenarioError
 from sgym.simulator import Simulator, Source
 
 RATE = 0.01
+"""Longest step of the search for prices, in units of worth per second of machine time."""
 BLUR = 0.05
-START = (0.05, 0.15, 0.4)
-"""Prices at which the search may start, in units of worth per second of machine time."""
+"""Share of its worth by which a token's place may be dearer than the cheapest one and still get
+some of it in the slope: slopes of exact plans jump from bucket to bucket."""
+START = (0.05, 0.15, 0.4, 1.0, 2.5, 6.0)
+"""Prices at which the search may start, in the same units."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +66,8 @@ def upper_bound(
     scenario: Source,
     seed: int = 0,
     policy: str | None = None,
-    num_buckets: int = 150,
-    num_steps: int = 80,
+    num_buckets: int = 120,
+    num_steps: int = 60,
     fixed_roles: bool = False,
 ) -> Bound:
     """Bound the smooth goodput of a scenario's window.
@@ -84,13 +88,13 @@ def upper_bound(
 
 
 def bound_from(
-    simulator: Simulator, num_buckets: int = 150, num_steps: int = 80, fixed_roles: bool = False
+    simulator: Simulator, num_buckets: int = 120, num_steps: int = 60, fixed_roles: bool = False
 ) -> Bound:
     """Bound what an episode under way can come to, whatever is decided from now on; see above."""
     if simulator.scenario.latency.noise > 0:
         raise ScenarioError(
-            f"latency.noise is {simulator.scenario.latency.noise}, but a bound needs iteration times "
-            "that are certain: set it to 0"
+            f"latency.noise is {simulator.scenario.latency.noise}, but a bound needs iteration "
+            "times that are certain: set it to 0"
         )
     start, end = simulator.window
     rows = demands_of(simulator)
@@ -160,16 +164,19 @@ class _Market:
         scale /= float(self.capacity.sum())
         best, prices, history = trivial, np.zeros(self.shape), [trivial]
         for rule in range(self.shape[2]):
+            before = np.inf
             for factor in START:
                 tried = np.zeros(self.shape)
                 tried[..., rule] = scale * factor
                 value = self.value(tried)
                 history.append(value)
-                if value > history[-2] and factor > START[0]:
-                    break  # the bound is convex in the prices
                 if value < best:
                     best, prices = value, tried
+                if value > before:
+                    break  # the bound is convex in the factor
+                before = value
         current = prices.copy()
+        scale = max(scale, 2 * float(current.sum(axis=2).max()))
         mean, square = np.zeros(self.shape), np.zeros(self.shape)
         for step in range(1, num_steps + 1):
             self.grid["blur"] = BLUR * (1 - step / num_steps)

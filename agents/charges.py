@@ -8,6 +8,7 @@ Attention and the sampler are charged alike in all of them.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,7 +94,7 @@ def charges_of(engine: np.void, latency: np.void, prompt: float, context: float)
             rule = np.array([slope, 0.0, per_sample])
             rule[column] += fixed * share
             rules.append(rule)
-    lines = tangents + [0.0, 0.0]
+    lines = tangents.copy()
     lines[:, 0] += per_sample
     return Charges(np.array(rules), machine, lines)
 
@@ -120,7 +121,7 @@ def _tangents(latency: np.void, most_tokens: float, base: float) -> Floats:
         hull.append(i)
     lines = [
         (values[a] - points[a] * slope, slope)
-        for a, b in zip(hull, hull[1:], strict=False)
+        for a, b in pairwise(hull)
         if (slope := _slope(points, values, a, b)) >= 0
     ]
     through_origin = (0.0, float((values / points).min()))

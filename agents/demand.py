@@ -15,7 +15,7 @@ Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
 GONE = (layout.FINISHED, layout.REJECTED, layout.REFUSED)
-FORMING = 1e-9  # seconds; rounding of times that are compared
+ROUNDING = 1e-9  # seconds, of times that are compared
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,7 @@ def limit_to_machines(rows: np.ndarray, fleet: Fleet, end: float) -> None:
     rows["first"] = np.where(np.isnan(rows["first"]), first, rows["first"])
     rows["step"] = step
     left = rows["tokens"]
-    spare = end - rows["start"] - rows["first"] + FORMING
+    spare = end - rows["start"] - rows["first"] + ROUNDING
     fit = np.where(spare < 0, 0, np.floor(np.maximum(spare, 0.0) / step) + 1)
     tokens = np.minimum(fit, left).astype(np.int32)
     next_due = rows["due"] + rows["token_time"] * tokens

@@ -3,7 +3,8 @@
 Every `every` decisions, each candidate is put into force for that long, followed by the base
 heuristic up to `horizon` seconds; the candidate with the highest smooth goodput there is carried
 out. With `future="true"` rollouts see the arrivals and output lengths that will really come: an
-oracle, which serves as expert or as reference, never as a policy. With `future="resampled"`
+oracle, which serves as expert or as reference, never as a policy; with a horizon beyond the end it
+is never worse than its base. With `future="resampled"`
 arrivals to come and the lengths of what is present are drawn anew from the scenario's workload, so
 it is a policy. (Drawn arrivals do not depend on when the last one was, which matters for bursts;
 lengths depend on the class and on what has been generated so far.)
@@ -48,15 +49,17 @@ class Settings:
         horizon: seconds of a rollout.
         future: what rollouts see.
         samples: futures over which a candidate is averaged, if they are resampled.
+        caution: standard errors by which a candidate must be better than the base, over samples.
     """
 
     base: str = "spf+0.2+open"
     candidates: tuple[str, ...] = CANDIDATES
     interval: float = 0.25
     every: int = 4
-    horizon: float = 15.0
+    horizon: float = 60.0
     future: Literal["true", "resampled"] = "resampled"
-    samples: int = 3
+    samples: int = 4
+    caution: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,18 +134,22 @@ class _Player:
         start = self.env.snapshot()
         until = info["time"] + self.settings.horizon
         valid = [knob for knob in self.candidates if info["action_mask"][knob]]
-        scores = np.zeros(len(valid))
-        if self.settings.future == "true":
-            futures: list[np.ndarray | None] = [None]
-        else:
+        futures: list[np.ndarray | None] = [None]
+        if self.settings.future == "resampled":
             futures = [self._drawn_future() for _ in range(self.settings.samples)]
-        for future in futures:
-            for n, knob in enumerate(valid):
-                scores[n] += self._rollout(start, knob, until, future)
+        scores = np.array(
+            [[self._rollout(start, knob, until, future) for knob in valid] for future in futures]
+        )
         self.env.restore(start)
-        best = int(scores.argmax())
-        base = valid.index(self.base) if self.base in valid else best
-        return valid[best if scores[best] > scores[base] + 1e-9 else base]
+        if self.base not in valid:
+            return valid[int(scores.mean(axis=0).argmax())]
+        better = scores - scores[:, [valid.index(self.base)]]
+        mean = better.mean(axis=0)
+        if len(futures) > 1:
+            error = better.std(axis=0, ddof=1) / np.sqrt(len(futures))
+            mean = mean - self.settings.caution * error
+        best = int(mean.argmax())
+        return valid[best] if mean[best] > 1e-9 else self.base
 
     def _rollout(
         self, start: tuple[Any, ...], knob: int, until: float, future: np.ndarray | None
