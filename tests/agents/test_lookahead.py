@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -41,6 +43,13 @@ def test_an_oracle_gains_where_there_is_something_to_gain():
     assert np.mean(gains) > 0
 
 
+def test_another_pass_is_never_worse():
+    one = look_ahead(tight(), 0, ORACLE)
+    two = look_ahead(tight(), 0, replace(ORACLE, passes=2))
+    assert two.looks > one.looks
+    assert two.summary["smooth_goodput"] >= one.summary["smooth_goodput"] - 1e-9
+
+
 def test_a_policy_that_draws_its_futures_is_repeatable_and_serves_the_same_requests():
     settings = Settings(samples=2, horizon=3.0, every=8, candidates=("spf+0+open",))
     first, second = (look_ahead(tight(), 0, settings) for _ in range(2))
@@ -50,8 +59,10 @@ def test_a_policy_that_draws_its_futures_is_repeatable_and_serves_the_same_reque
 
 
 @pytest.mark.parametrize(
-    "settings", [Settings(base="best"), Settings(future="known")], ids=("knobs", "future")
+    "settings",
+    [Settings(base="best"), Settings(future="known"), Settings(passes=2)],
+    ids=("knobs", "future", "passes"),
 )
 def test_what_is_unknown_is_refused(settings):
-    with pytest.raises(ScenarioError, match=r"no knobs 'best'|future must be"):
+    with pytest.raises(ScenarioError, match=r"no knobs 'best'|future must be|passes is 2"):
         look_ahead(tight(), 0, settings)
