@@ -1,1 +1,1 @@
-"""Learning agents: what trains policies for sgym, and the zoo of trained ones."""
+"""Agents: what trains policies for sgym, what they are measured against, and the zoo of them."""

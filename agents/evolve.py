@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import matplotlib
+import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -65,7 +65,7 @@ class Learner:
         return found
 
     def starts(self, heuristics: Sequence[Tuned]) -> list[np.ndarray]:
-        """Where searches begin: the base as it is, and with the limits of the best that has them."""
+        """Where searches begin: the base as it is, and with its limits as they were tuned."""
         found = [np.zeros(self.scorer.size)]
         base = self.entry.arguments.get("base", "spf")
         same = [tuned for tuned in heuristics if tuned.policy == base]
@@ -99,7 +99,9 @@ def tuned_heuristics(entry: Entry, folder: Path, jobs: int) -> list[Tuned]:
         if policy not in kept:
             kept[policy] = asdict(tune(entry, policy, jobs))
             write_whole(file, (json.dumps(kept, indent=1) + "\n").encode())
-            print(f"  {policy}: {kept[policy]['default']:.1f}, tuned {kept[policy]['validation']:.1f}")
+            print(
+                f"  {policy}: {kept[policy]['default']:.1f}, tuned {kept[policy]['validation']:.1f}"
+            )
     return [Tuned(**kept[policy]) for policy in entry.heuristics]
 
 
@@ -177,7 +179,9 @@ def write_curve(folder: Path, found: Found, best: Tuned) -> None:
     figure, axes = plt.subplots(figsize=(5, 3), layout="constrained")
     axes.plot(rows["generation"], rows["validation"], "o-", ms=3, label="mean of the search")
     axes.axhline(best.validation, color="black", ls="--", lw=1, label=f"{best.label}, tuned")
-    axes.set(xlabel="generation", ylabel="smooth goodput on validation, tokens/s", title=folder.name)
+    axes.set(
+        xlabel="generation", ylabel="smooth goodput on validation, tokens/s", title=folder.name
+    )
     axes.legend()
     part = folder / "curve.part.png"
     figure.savefig(part, dpi=110)
@@ -192,7 +196,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="folder of the results; default: the entry's own")
     parser.add_argument("--jobs", type=int, default=2, help="threads")
     chosen = parser.parse_args()
-    matplotlib.use("Agg")
+    mpl.use("Agg")
     warnings.simplefilter("ignore", ProfileWarning)
     for given in chosen.entries:
         name, entry = load_entry(given)

@@ -108,7 +108,7 @@ class Tuned:
 
     @property
     def label(self) -> str:
-        """policy or policy@router."""
+        """Policy or policy@router."""
         return self.policy if self.router is None else f"{self.policy}@{self.router}"
 
     @property

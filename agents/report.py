@@ -1,0 +1,139 @@
+"""From episodes to a table with intervals, and a figure."""
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from agents.search import write_whole
+from agents.statistics import bootstrap_mean, bootstrap_ratio
+
+GROUP = ["entry", "workload", "rate", "seconds"]
+MEASURE = "smooth_goodput"
+
+
+def entry_rows(rows: pd.DataFrame) -> pd.DataFrame:
+    """A row for each learned policy, workload and rate: against the best heuristic and the bound.
+
+    The best heuristic is the one with the highest mean on these very workloads, which flatters it.
+    """
+    found: list[dict[str, Any]] = []
+    for key, group in rows.groupby(GROUP, sort=False, dropna=False):
+        earned = group.pivot_table(index="seed", columns="policy", values=MEASURE)
+        kinds = group.drop_duplicates("policy").set_index("policy")["kind"]
+        heuristics = [name for name in kinds.index if kinds[name] == "heuristic"]
+        if not heuristics:
+            continue
+        best = earned[heuristics].mean().idxmax()
+        base = earned[best].to_numpy()
+        bound = earned["bound"].to_numpy() if "bound" in earned else None
+        for name in kinds.index[kinds == "learned"]:
+            gain = earned[name].to_numpy() - base
+            row = dict(zip(GROUP, key, strict=True))
+            row |= {"policy": name, "seeds": len(gain), "learned": float(earned[name].mean())}
+            row |= {"best_heuristic": best, "heuristic": float(base.mean())}
+            row |= _spread("gain", bootstrap_mean(gain))
+            row |= _spread("gain_percent", bootstrap_ratio(100.0 * gain, np.abs(base)))
+            if bound is not None:
+                row["bound"] = float(bound.mean())
+                row |= _spread("gap_closed_percent", bootstrap_ratio(100.0 * gain, bound - base))
+            found.append(row)
+    return pd.DataFrame(found)
+
+
+def _spread(name: str, estimate: Any) -> dict[str, float]:
+    return {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
+
+
+def print_rows(table: pd.DataFrame, rows: pd.DataFrame) -> None:
+    """Show the comparison on the terminal."""
+    console = Console(width=150)
+    if table.empty:
+        means = rows.groupby([*GROUP, "policy"], sort=False, dropna=False)[MEASURE]
+        shown = Table("entry", "rate", "policy", "smooth goodput, tokens/s", "seeds")
+        for key, values in means:
+            estimate = bootstrap_mean(values.to_numpy())
+            shown.add_row(
+                str(key[0]), f"{key[2]:g}", str(key[4]), estimate.text(sign=False), str(len(values))
+            )
+        console.print(shown)
+        return
+    shown = Table(
+        "entry",
+        "workload",
+        "rate",
+        "learned",
+        "best heuristic, tuned",
+        "bound",
+        "gain, %",
+        "gap closed, %",
+    )
+    for row in table.to_dict("records"):
+        shown.add_row(
+            row["entry"],
+            row["workload"],
+            f"{row['rate']:g}",
+            f"{row['learned']:.1f}",
+            f"{row['heuristic']:.1f} {row['best_heuristic']}",
+            f"{row['bound']:.1f}" if "bound" in row else "",
+            _text(row, "gain_percent"),
+            _text(row, "gap_closed_percent") if "bound" in row else "",
+        )
+    console.print(shown)
+    console.print("95 % bootstrap intervals over seeds, paired; * excludes zero")
+
+
+def _text(row: dict[str, Any], name: str) -> str:
+    low, high = row[f"{name}_low"], row[f"{name}_high"]
+    star = "*" if low > 0 or high < 0 else ""
+    return f"{row[name]:+.1f} ({low:+.1f} to {high:+.1f}){star}"
+
+
+def write_report(out: Path, rows: pd.DataFrame, table: pd.DataFrame, suffix: str) -> None:
+    """`table.csv`, `metrics.csv` (means of all metrics by policy) and `table.png` into a folder."""
+    numbers = rows.select_dtypes("number").columns.difference([*GROUP, "seed"])
+    groups = rows.groupby([*GROUP, "policy", "kind"], sort=False, dropna=False)
+    means = groups[list(numbers)].mean()
+    write_whole(
+        out / f"metrics{suffix}.csv",
+        means.reset_index().to_csv(index=False, float_format="%.6g").encode(),
+    )
+    if table.empty:
+        return
+    write_whole(out / f"table{suffix}.csv", table.to_csv(index=False, float_format="%.6g").encode())
+    mpl.use("Agg")
+    labels = [f"{row.entry}\n{row.workload}, {row.rate:g}/s" for row in table.itertuples()]
+    panels = [("gain_percent", "gain over the best tuned heuristic, %")]
+    if "gap_closed_percent" in table:
+        panels.append(("gap_closed_percent", "share of its gap to the bound that is closed, %"))
+    height = 0.8 + 0.42 * len(table)
+    figure, axes = plt.subplots(
+        1,
+        len(panels),
+        figsize=(5.2 * len(panels), height),
+        sharey=True,
+        layout="constrained",
+        squeeze=False,
+    )
+    places = np.arange(len(table))[::-1]
+    for axis, (name, title) in zip(axes[0], panels, strict=True):
+        middle = table[name].to_numpy()
+        spread = np.abs(np.stack([table[f"{name}_low"], table[f"{name}_high"]]) - middle)
+        axis.errorbar(middle, places, xerr=spread, fmt="o", ms=5, capsize=3)
+        axis.axvline(0.0, color="black", lw=0.8)
+        axis.set_title(title, fontsize=10)
+        axis.grid(axis="x", alpha=0.3)
+    axes[0][0].set_yticks(places, labels, fontsize=8)
+    part = out / f"table{suffix}.part.png"
+    figure.savefig(part, dpi=110)
+    plt.close(figure)
+    part.replace(out / f"table{suffix}.png")
+
+
+def _save(path: Path, frame: pd.DataFrame) -> None:
+    write_whole(path, frame.to_csv(index=False, float_format="%.6g").encode())
