@@ -111,6 +111,28 @@ def row(name: str, runs: list[dict], column: str, **more) -> dict:
     } | more
 
 
+def cluster_rows(repeats: int, sizes: tuple[int, ...], count: int) -> list[dict]:
+    """Iterations per CPU-second of clusters behind a router, at the same load per instance."""
+    rows = []
+    for size in sizes:
+        runs = []
+        for seed in range(repeats):
+            given = scenario() | {"cluster": {"instances": size, "router": "least_outstanding"}}
+            table = arrivals(count * size, 6.2 * size, seed)
+            simulator = sgym.Simulator(given, 0, "vllm", table, track=False)
+            seconds = cpu_seconds(simulator.run)
+            state = simulator.state
+            busy = state.instances["busy_time"].sum()
+            runs.append(
+                {
+                    "iterations_per_cpu_s": int(state.cluster[0]["iterations"]) / seconds,
+                    "mean_batch": state.instances["running_time"].sum() / busy,
+                }
+            )
+        rows.append(row("iterations, cluster", runs, "iterations_per_cpu_s", instances=size))
+    return rows
+
+
 def size_rows(repeats: int, sizes: tuple[int, ...]) -> list[dict]:
     """Cost per request over their number, at the same load."""
     return [
@@ -198,12 +220,14 @@ def oracle_run(table: np.ndarray) -> dict:
 def start_up_rows() -> list[dict]:
     """CPU seconds until the first simulation is done, in a new process: cold and warm cache."""
     program = (
-        "import time; start=time.process_time(); import sgym;"
-        "sgym.simulate('tiny', 'vllm'); print(time.process_time()-start)"
+        "import time; start=time.process_time(); import sgym; import gymnasium;"
+        "sgym.simulate('tiny', 'vllm'); print(time.process_time()-start);"
+        "env=gymnasium.make('sgym/Colocated-v0', action='knobs'); env.reset(seed=0);"
+        "print(time.process_time()-start)"
     )
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        for name in ("cold (everything compiled)", "warm (compiled before)"):
+        for name in ("cold (nothing is compiled yet)", "warm (compiled before)"):
             done = subprocess.run(
                 [sys.executable, "-c", program],
                 env=os.environ | {"NUMBA_CACHE_DIR": folder},
@@ -211,10 +235,13 @@ def start_up_rows() -> list[dict]:
                 text=True,
                 check=True,
             )
-            seconds = float(done.stdout)
-            rows.append(
-                {"benchmark": f"start, {name}", "unit": "cpu_s", "mean": seconds, "repeats": 1}
-            )
+            for what, seconds in zip(
+                ("", ", an environment too"), done.stdout.split(), strict=True
+            ):
+                label = f"start, {name}{what}"
+                rows.append(
+                    {"benchmark": label, "unit": "cpu_s", "mean": float(seconds), "repeats": 1}
+                )
     return rows
 
 
@@ -222,6 +249,8 @@ def draw(table: pd.DataFrame, path: Path) -> None:
     """Iterations per CPU-second over the batch beside the targets; cost over number and queue."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
     for name, part in table[table["unit"] == "iterations_per_cpu_s"].groupby("benchmark"):
+        if name == "iterations, cluster":
+            continue  # one batch: in the table
         part = part.sort_values("mean_batch")
         spread = [part["mean"] - part["low"], part["high"] - part["mean"]]
         left.errorbar(part["mean_batch"], part["mean"], spread, marker="o", label=name)
@@ -249,11 +278,13 @@ def main() -> None:
     chosen = parser.parse_args()
     sizes = (1_000, 2_000) if chosen.quick else (10_000, 100_000, 1_000_000)
     queues = (1_000, 2_000) if chosen.quick else (1_000, 10_000, 100_000)
+    clusters = (1, 8) if chosen.quick else (1, 8, 64, 256)
     dry = (200, 1_000) if chosen.quick else (200, 1_000, 10_000, 100_000)
     count = 500 if chosen.quick else 10_000
     simulated(100, 5.0, 0)  # compile
     parts: list[Callable[[], list[dict]]] = [
         lambda: batch_rows(chosen.repeats, count),
+        lambda: cluster_rows(chosen.repeats, clusters, max(50, count // 20)),
         lambda: size_rows(chosen.repeats, sizes),
         lambda: queue_rows(chosen.repeats, queues),
         lambda: dry_rows(chosen.repeats, dry),

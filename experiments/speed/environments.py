@@ -1,0 +1,160 @@
+"""How fast environments step, alone and many at once, beside Gymnasium's CartPole.
+
+Question: does the native vector environment step half a million environments per second with
+`knobs` and 300,000 with `slots`, 256 at once, resets included? How much of the bare engine's
+speed is left when an agent decides at events?
+
+    python experiments/speed/environments.py [--out DIR] [--seconds 3] [--repeats 3] [--quick]
+
+Steps per second are by `gymnasium.utils.performance`, which counts wall-clock time and draws each
+action within it; the rows "drawn before" have their actions drawn beforehand and count CPU time.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import pandas as pd
+from gymnasium.utils.performance import benchmark_step, benchmark_vector_step
+from rich.console import Console
+from rich.progress import track
+
+import sgym
+from sgym.metrics import mean_interval
+
+HERE = Path(__file__).parent
+SCENARIO, SHARE = "tiny", 0.9
+"""A named scenario, at this share of its knee, which is the rate of its file."""
+MANY = 256
+
+
+def arguments(action: str, decision: str, slots: int) -> dict:
+    """Of the environment."""
+    rate = SHARE * (sgym.load_scenario(SCENARIO).workload.rate or 1.0)
+    return {
+        "scenario": SCENARIO,
+        "overrides": {"workload.rate": rate},
+        "action": action,
+        "decision": decision,
+        "num_slots": slots,
+    }
+
+
+def drawn_before(action: str, decision: str, threads: int, seconds: float, seed: int) -> dict:
+    """Steps and engine iterations per CPU-second of the vector environment, resets included."""
+    env = gym.make_vec(
+        "sgym/Colocated-v0", MANY, copy=False, threads=threads, **arguments(action, decision, 64)
+    )
+    env.action_space.seed(seed)
+    drawn = [env.action_space.sample() for _ in range(32)]
+    env.reset(seed=seed)
+    lanes = env.unwrapped._lanes
+    for actions in drawn:
+        env.step(actions)
+    last, iterations, steps = _iterations(lanes), 0, 0
+    start, wall = time.process_time(), time.perf_counter()
+    while time.process_time() - start < seconds:
+        for actions in drawn:
+            env.step(actions)
+        steps += len(drawn) * MANY
+        now = _iterations(lanes)
+        iterations += int(np.where(now >= last, now - last, now).sum())
+        last = now
+    passed, waited = time.process_time() - start, time.perf_counter() - wall
+    env.close()
+    return {
+        "steps_per_cpu_s": steps / passed,
+        "steps_per_s": steps / waited,
+        "iterations_per_cpu_s": iterations / passed,
+    }
+
+
+def _iterations(lanes) -> np.ndarray:
+    return np.array([int(one.state.cluster[0]["iterations"]) for one in lanes.simulators])
+
+
+def bare_engine(seed: int) -> float:
+    """Engine iterations per CPU-second of the same scenario without an agent, summary left out."""
+    given = arguments("knobs", "event", 64)
+    simulator = sgym.Simulator(sgym.load_scenario(SCENARIO, given["overrides"]), track=False)
+    iterations, start = 0, time.process_time()
+    for episode in range(200):
+        simulator.reset(1000 * seed + episode)
+        simulator.run()
+        iterations += int(simulator.state.cluster[0]["iterations"])
+    return iterations / (time.process_time() - start)
+
+
+def gymnasium_rows(seconds: float) -> list[tuple[str, Callable[[int], float]]]:
+    """Name and measurement of everything that Gymnasium's own benchmark measures."""
+    own = arguments("knobs", "iteration", 64)
+
+    def single(env_id: str, **given) -> Callable[[int], float]:
+        return lambda seed: benchmark_step(gym.make(env_id, **given), seconds, seed)
+
+    def many(env_id: str, count: int, mode: str | None = None, **given) -> Callable[[int], float]:
+        def measure(seed: int) -> float:
+            env = gym.make_vec(env_id, count, vectorization_mode=mode, **given)
+            found = benchmark_vector_step(env, seconds, seed)
+            env.close()
+            return found
+
+        return measure
+
+    return [
+        ("CartPole-v1, single", single("CartPole-v1")),
+        ("CartPole-v1, 8 by SyncVectorEnv", many("CartPole-v1", 8, "sync")),
+        ("CartPole-v1, 256 native", many("CartPole-v1", MANY)),
+        ("sgym knobs, single", single("sgym/Colocated-v0", **own)),
+        ("sgym knobs, 8 by SyncVectorEnv", many("sgym/Colocated-v0", 8, "sync", **own)),
+        ("sgym knobs, 256 native", many("sgym/Colocated-v0", MANY, **own)),
+        ("sgym slots, 256 native", many("sgym/Colocated-v0", MANY, **(own | {"action": "slots"}))),
+        ("sgym router, 256 native", many("sgym/Router-v0", MANY)),
+    ]
+
+
+def main() -> None:
+    """Run all benchmarks, print the table and write it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=HERE)
+    parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--quick", action="store_true", help="only checks that it runs")
+    chosen = parser.parse_args()
+    seconds, repeats = (0.1, 2) if chosen.quick else (chosen.seconds, chosen.repeats)
+    rows: list[dict] = []
+
+    def add(name: str, unit: str, values: list[float]) -> None:
+        found = mean_interval(values)
+        rows.append(
+            {"benchmark": name, "unit": unit, "mean": found.mean, "low": found.low}
+            | {"high": found.high, "repeats": len(values)}
+        )
+
+    for name, measure in track(gymnasium_rows(seconds), "by Gymnasium's benchmark"):
+        add(name, "steps_per_s", [measure(seed) for seed in range(repeats)])
+    cases = [
+        (action, decision, threads)
+        for action in ("knobs", "slots")
+        for decision in ("iteration", "event")
+        for threads in (1, 2)
+    ]
+    for action, decision, threads in track(cases, "actions drawn before"):
+        runs = [drawn_before(action, decision, threads, seconds, s) for s in range(repeats)]
+        name = f"sgym {action}, 256 native, drawn before, decision={decision}, {threads} thread(s)"
+        for unit in runs[0]:
+            add(name, unit, [run[unit] for run in runs])
+    add("bare engine, no agent", "iterations_per_cpu_s", [bare_engine(s) for s in range(repeats)])
+    table = pd.DataFrame(rows)
+    chosen.out.mkdir(parents=True, exist_ok=True)
+    draft = chosen.out / "environments.csv.part"
+    table.to_csv(draft, index=False, float_format="%.6g")
+    draft.replace(chosen.out / "environments.csv")
+    Console(width=150).print(table.to_string(index=False, float_format=lambda x: f"{x:,.4g}"))
+
+
+if __name__ == "__main__":
+    main()
