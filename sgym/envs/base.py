@@ -50,7 +50,7 @@ class ServingEnv(gym.Env[Observation, Any]):
         self.render_mode = render_mode
         self.plan = Plan(scenario, overrides, chosen, between, self._checked)
         self.observation_space = self.plan.observation_space
-        self.action_space = self.plan.layout.space
+        self.action_space = self.plan.action_space
         self._lanes = Lanes(self.plan, 1)
         self._over, self._begun = True, False
 

@@ -38,7 +38,7 @@ class Lanes:
             desk,
             count,
             {table: int(np.prod(plan.boxes[table].shape)) for table in TABLES},
-            int(np.prod(plan.layout.space.shape or (1,))),
+            int(np.prod(plan.action_space.shape or (1,))),
             plan.layout.mask_length,
         )
         bounds = np.linspace(0, count, min(threads, count) + 1).astype(int)
@@ -95,7 +95,7 @@ class Lanes:
         Raises:
             PolicyError: an action does not lie in the action space.
         """
-        space, taken = self.plan.layout.space, self.fleet.actions
+        space, taken = self.plan.action_space, self.fleet.actions
         try:
             array = np.asarray(action, np.float64)
         except (TypeError, ValueError):

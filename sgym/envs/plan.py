@@ -64,6 +64,7 @@ class Plan:
             len(self.features["requests"]),
             len(state.instances) if between else 0,
         )
+        self.action_space: spaces.Space[Any] = self.layout.space
         self.boxes = _boxes(self.features, int(chosen.num_slots), len(state.instances))
         self.columns = {
             table: features.columns(table, rows) for table, rows in self.features.items()

@@ -78,7 +78,7 @@ class ServingVectorEnv(VectorEnv[Observations, Any, np.ndarray]):
         self.num_envs, self.copy, self.render_mode = num_envs, copy, None
         self.metadata = {**self.single.metadata, "autoreset_mode": self.autoreset_mode}
         self.single_observation_space = self.plan.observation_space
-        self.single_action_space = self.plan.layout.space
+        self.single_action_space = self.plan.action_space
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._lanes = Lanes(self.plan, num_envs, threads)
