@@ -77,6 +77,7 @@ def test_nothing_to_do_is_worth_nothing():
     assert bound_from(simulator).bound == pytest.approx(0.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1, 2])
 @pytest.mark.parametrize("rate", [8.7, 20.0])
 def test_no_built_in_policy_exceeds_the_bound(rate, seed):
@@ -90,6 +91,7 @@ def test_no_built_in_policy_exceeds_the_bound(rate, seed):
         assert bound.bound <= bound.trivial
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
@@ -118,6 +120,7 @@ def test_the_bound_holds_for_every_form_of_the_metric_and_engine(changes):
         assert result.summary["smooth_goodput"] <= bound.bound + 1e-9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["tiny-router", "tiny-disaggregated"])
 def test_the_bound_holds_for_clusters(name):
     own = sgym.load_scenario(name, {"episode.duration": 15.0})
@@ -129,6 +132,7 @@ def test_the_bound_holds_for_clusters(name):
     assert fixed.prices.shape == (40, 2)
 
 
+@pytest.mark.slow
 def test_the_bound_may_be_asked_in_mid_episode():
     own = sgym.load_scenario("tiny", {"workload.rate": 12.0, "episode.duration": 15.0})
     simulator = sgym.Simulator(own, seed=1)
@@ -141,6 +145,7 @@ def test_the_bound_may_be_asked_in_mid_episode():
     assert later <= first + 2.0  # what was decided so far can only have lost something
 
 
+@pytest.mark.slow
 def test_prices_are_those_of_machine_time_and_never_negative():
     busy = sgym.load_scenario("tiny", {"workload.rate": 30.0, "episode.duration": 20.0})
     bound = upper_bound(busy, 0, num_buckets=20, num_steps=20)

@@ -16,6 +16,7 @@ def tight(**changes: float) -> sgym.config.Scenario:
     return sgym.load_scenario("tiny", TIGHT | changes)
 
 
+@pytest.mark.slow
 def test_without_candidates_it_is_its_base():
     base = Settings(candidates=())
     outcome = look_ahead(tight(), 0, base)
@@ -24,6 +25,7 @@ def test_without_candidates_it_is_its_base():
     assert outcome.summary["smooth_goodput"] == again.summary["smooth_goodput"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
 def test_an_oracle_that_sees_the_end_is_never_worse_than_its_base_nor_above_the_bound(seed):
     base = look_ahead(tight(), seed, Settings(candidates=()))
@@ -34,6 +36,7 @@ def test_an_oracle_that_sees_the_end_is_never_worse_than_its_base_nor_above_the_
     assert low - 1e-9 <= high <= bound.bound + 1e-9
 
 
+@pytest.mark.slow
 def test_an_oracle_gains_where_there_is_something_to_gain():
     gains = [
         look_ahead(tight(), seed, ORACLE).summary["smooth_goodput"]
@@ -43,6 +46,7 @@ def test_an_oracle_gains_where_there_is_something_to_gain():
     assert np.mean(gains) > 0
 
 
+@pytest.mark.slow
 def test_another_pass_is_never_worse():
     one = look_ahead(tight(), 0, ORACLE)
     two = look_ahead(tight(), 0, replace(ORACLE, passes=2))
@@ -50,6 +54,7 @@ def test_another_pass_is_never_worse():
     assert two.summary["smooth_goodput"] >= one.summary["smooth_goodput"] - 1e-9
 
 
+@pytest.mark.slow
 def test_a_policy_that_draws_its_futures_is_repeatable_and_serves_the_same_requests():
     settings = Settings(samples=2, horizon=3.0, every=8, candidates=("spf+0+open",))
     first, second = (look_ahead(tight(), 0, settings) for _ in range(2))
