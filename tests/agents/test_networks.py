@@ -167,7 +167,7 @@ def test_an_untrained_policy_seldom_preempts_or_holds():
     env = made(16)
     seen = some_way_in(env)
     chances = maskable(env).policy.get_distribution(tensors(seen)).distributions[0].probs
-    assert chances[:, [PREEMPT, HOLD]].sum(1).max() < 0.1
+    assert chances[:, [PREEMPT, HOLD]].sum(1).max() < 0.15
 
 
 @pytest.mark.parametrize("action", ["slots", "scores", "knobs", "index"])
