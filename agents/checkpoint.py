@@ -1,5 +1,6 @@
 """Saving so that nothing is lost: whole files only, and all that an exact continuation needs."""
 
+import inspect
 import io
 import os
 import pickle
@@ -11,7 +12,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.vec_env import VecNormalize
+from stable_baselines3.common.vec_env import VecEnvWrapper
 
 KEPT = ("_last_obs", "_last_episode_starts", "_last_original_obs", "_last_lstm_states")
 """Attributes of models that hold where they are in their environments."""
@@ -41,12 +42,9 @@ def save(model: Any, path: Path, extra: dict[str, Any]) -> None:
     """
     weights = io.BytesIO()
     model.save(weights)
-    normalizer = model.env if isinstance(model.env, VecNormalize) else None
     state = {
         "model": weights.getvalue(),
-        "env": model.env.venv if normalizer else model.env,
-        "normalizer": normalizer,  # pickled without the environments, and without `returns`
-        "returns": normalizer.returns if normalizer else None,
+        "env": model.env,
         "kept": {name: getattr(model, name) for name in KEPT if hasattr(model, name)},
         "replay_buffer": getattr(model, "replay_buffer", None),
         "random": random.getstate(),
@@ -55,7 +53,24 @@ def save(model: Any, path: Path, extra: dict[str, Any]) -> None:
         "actions": model.action_space.np_random.bit_generator.state,
         "extra": extra,
     }
-    write(path, lambda file: pickle.dump(state, file))
+    write(path, lambda file: _Pickler(file).dump(state))
+
+
+class _Pickler(pickle.Pickler):
+    """Pickles SB3's wrappers of environments whole, which they do not let plain pickle do."""
+
+    def reducer_override(self, value: Any) -> Any:
+        """How a wrapper is made again; all else as usual."""
+        if not isinstance(value, VecEnvWrapper):
+            return NotImplemented
+        state = {name: held for name, held in vars(value).items() if name != "class_attributes"}
+        return _wrapper, (type(value), state)
+
+
+def _wrapper(kind: type[VecEnvWrapper], state: dict[str, Any]) -> VecEnvWrapper:
+    made = kind.__new__(kind)
+    vars(made).update(state, class_attributes=dict(inspect.getmembers(kind)))
+    return made
 
 
 def load(path: Path, algorithm: type[BaseAlgorithm]) -> tuple[Any, dict[str, Any]]:
@@ -67,14 +82,8 @@ def load(path: Path, algorithm: type[BaseAlgorithm]) -> tuple[Any, dict[str, Any
     """
     with path.open("rb") as file:
         state = pickle.load(file)  # noqa: S301
-    env = state["env"]
-    if state["normalizer"] is not None:
-        env = state["normalizer"]
-        env.set_venv(state["env"])
-        env.returns = state["returns"]
-    model: Any = algorithm.load(
-        io.BytesIO(state["model"]), env=env, device="cpu", force_reset=False
-    )
+    weights = io.BytesIO(state["model"])
+    model: Any = algorithm.load(weights, env=state["env"], device="cpu", force_reset=False)
     for name, value in state["kept"].items():
         setattr(model, name, value)
     if state["replay_buffer"] is not None:

@@ -137,7 +137,14 @@ LEARNERS: dict[str, dict[str, Any]] = {
     "ppo, knobs": {**PPO, "algo": "ppo", "policy": "MultiInputPolicy", "action": "knobs"},
     "ppo, scores": {**PPO, "algo": "ppo", "action": "scores"},
     "ppo_mask, knobs": {**PPO, "algo": "ppo_mask", "action": "knobs"},
-    "ppo_mask, slots": {**PPO, "algo": "ppo_mask", "action": "slots"},
+    "ppo_mask, slots": {
+        **PPO,
+        "algo": "ppo_mask",
+        "action": "slots",
+        "n_steps": 128,
+        "n_epochs": 6,
+        "gamma": 0.97,  # who is promoted matters soon: with 1 the noise of the rest hides it
+    },
     "ppo_lstm, knobs": {
         **PPO,
         "algo": "ppo_lstm",
@@ -154,7 +161,8 @@ LEARNERS: dict[str, dict[str, Any]] = {
         "action": "knobs",
     },
 }
-STEPS = {"shortest": 30_000, "urgent": 30_000, "preempt": 60_000}
+STEPS = {"shortest": 20_000, "urgent": 20_000, "preempt": 60_000}
+"""Decisions that a learner has for each."""
 
 
 def training(learner: str, name: str, **changes: Any) -> Training:
