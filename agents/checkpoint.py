@@ -7,7 +7,7 @@ import pickle
 import random
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ KEPT = ("_last_obs", "_last_episode_starts", "_last_original_obs", "_last_lstm_s
 """Attributes of models that hold where they are in their environments."""
 
 
-def write(path: Path, fill: Callable[[BinaryIO], Any]) -> None:
+def write(path: Path, fill: Callable[[Any], Any]) -> None:
     """Write a file under a temporary name, then move it into place."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")

@@ -77,12 +77,13 @@ def collect(env: VecEnv, expert: Expert, steps: int, model: Any = None) -> Label
         steps: of each environment.
         model: who acts; none = the expert.
     """
-    seen, found = env.reset(), []
+    seen: Any = env.reset()
+    found: list[Labelled] = []
     has_masks = not isinstance(env.action_space, spaces.Box)
     starts = np.ones(env.num_envs, np.bool_)
     acts = greedy(model) if model is not None else None
     for _ in range(steps):
-        masks = env.env_method("action_masks") if has_masks else None
+        masks: Any = env.env_method("action_masks") if has_masks else None
         labels = expert(seen, masks)
         found.append(Labelled(seen, masks, labels))
         actions = labels if acts is None else acts(seen, masks, starts)
@@ -109,8 +110,9 @@ def _descend(model: Any, optimizer: torch.optim.Optimizer, states: Labelled, row
         means = policy.get_distribution(seen).distribution.mean
         loss = ((means - labels) ** 2).mean()
     else:
-        masked = isinstance(model, MaskablePPO) and states.masks is not None
-        more = {"action_masks": states.masks[rows]} if masked else {}
+        more = {}
+        if isinstance(model, MaskablePPO) and states.masks is not None:
+            more["action_masks"] = states.masks[rows]
         loss = -policy.evaluate_actions(seen, labels, **more)[1].mean()
     optimizer.zero_grad()
     loss.backward()

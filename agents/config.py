@@ -91,9 +91,9 @@ class WarmStart(Model):
     expert: str = Field(description="knobs such as spf+0.2+open, an ordering, or least_outstanding")
     steps: Count = Field(default=256, description="steps of each environment per iteration")
     iterations: Count = Field(default=2, description="the first as the expert acts, then DAgger")
-    epochs: Count = Field(default=4, description="passes over all that was collected")
+    epochs: Count = Field(default=8, description="passes over all that was collected")
     learning_rate: Above = Field(default=1e-3, description="of these passes")
-    batch_size: Count = Field(default=256, description="states per gradient step")
+    batch_size: Count = Field(default=128, description="states per gradient step")
 
 
 class Training(Model):

@@ -1,6 +1,6 @@
 """What a network sees of a scheduler: a set of requests, a set of instances, the cluster."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ class Tables(NamedTuple):
     cluster: int  # H
 
 
-def tables(observation_space: spaces.Space) -> Tables:
+def tables(observation_space: spaces.Space[Any]) -> Tables:
     """The sizes of an environment's observation, found from its space alone.
 
     Args:

@@ -64,7 +64,7 @@ def play(env: VecEnv, choose: Chooser, seeds: Sequence[int]) -> np.ndarray:
     starts = np.ones(len(seeds), np.bool_)
     has_masks = not hasattr(env.action_space, "low")
     while np.isnan(found).any():
-        masks = env.env_method("action_masks") if has_masks else None
+        masks: Any = env.env_method("action_masks") if has_masks else None
         seen, _, starts, infos = env.step(choose(seen, masks, starts))
         for k in np.flatnonzero(starts & np.isnan(found)).tolist():
             found[k] = infos[k]["smooth_goodput"]

@@ -30,7 +30,7 @@ RASH_VERBS = (PREEMPT, HOLD, REJECT, MIGRATE)
 """Verbs that cost something: an untrained policy seldom says them."""
 
 
-def action_kind(action_space: spaces.Space, sizes: Tables) -> str:
+def action_kind(action_space: spaces.Space[Any], sizes: Tables) -> str:
     """The `action` of an environment: slots, scores, knobs, index or route.
 
     Args:
@@ -66,7 +66,7 @@ class Heads(nn.Module):
     """
 
     def __init__(
-        self, extractor: SetExtractor, kind: str, action_space: spaces.Space, caution: float
+        self, extractor: SetExtractor, kind: str, action_space: spaces.Space[Any], caution: float
     ) -> None:
         super().__init__()
         self._split = extractor.split  # a method, so that the extractor is no child of this module
@@ -102,7 +102,7 @@ class Heads(nn.Module):
         return torch.cat(parts, 1)
 
 
-def _outputs(kind: str, action_space: spaces.Space, sizes: Tables) -> tuple[int, bool, int]:
+def _outputs(kind: str, action_space: spaces.Space[Any], sizes: Tables) -> tuple[int, bool, int]:
     """Numbers per slot, whether there is one per instance, numbers of the whole."""
     if kind == "slots":
         factors = action_space.nvec  # type: ignore[attr-defined]
@@ -175,7 +175,7 @@ class _PerSlot:
     def __init__(
         self,
         observation_space: spaces.Dict,
-        action_space: spaces.Space,
+        action_space: spaces.Space[Any],
         lr_schedule: Schedule,
         width: int = 32,
         context_width: int = 64,
@@ -187,7 +187,8 @@ class _PerSlot:
         self._kind = action or action_kind(action_space, tables(observation_space))
         self._caution = caution
         self._shape = {"width": width, "context_width": context_width, "attention": attention}
-        super().__init__(
+        policy: Any = super().__init__  # of SB3's policy, which comes next
+        policy(
             observation_space,
             action_space,
             lr_schedule,

@@ -13,11 +13,7 @@ settings of `agents.config.Training`; `agents/configs` has some. The folder DIR 
 Ctrl-C saves after the present rollout and stops. The same seed gives the same weights on the same
 machine, interrupted or not.
 
-RL-Zoo itself trains by the environment's id, without any of this:
-
-    python -m rl_zoo3.train --algo ppo_mask --env sgym/Colocated-v0 --gym-packages sgym \
-        --env-kwargs scenario:"'tiny'" action:"'knobs'" \
-        --conf-file agents/configs/rl_zoo/ppo_mask.yml
+RL-Zoo itself trains by the environment's id, without any of this: see `agents/README.md`.
 """
 
 import argparse
@@ -141,9 +137,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--resume", action="store_true", help="go on from the folder's checkpoint")
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)  # small networks are fastest on one
+    folder = given.out or Path("runs")
     try:
         name, training = read(given.config, given.only)
-        folder = given.out or Path("runs") / f"{name.replace('/', '-')}-seed{given.seed}"
+        if given.out is None:
+            folder /= f"{name.replace('/', '-')}-seed{given.seed}"
         if (folder / "checkpoint.pkl").exists() and not given.resume:
             raise ConfigError(
                 f"{folder} holds a training already: --resume goes on with it, --out names another"

@@ -143,7 +143,10 @@ def test_cloning_reaches_the_return_of_the_expert(action):
     chosen = training(learner, "shortest", n_envs=8)
     model, env = build(chosen, 0), bare_environments(chosen)
     expert = Expert("spf", env.get_attr("plan")[0])
-    settings = WarmStart(expert="spf", steps=64, iterations=3, epochs=6, learning_rate=3e-3)
+    steps, size = (128, 64) if action == "slots" else (64, 256)
+    settings = WarmStart(
+        expert="spf", steps=steps, iterations=3, epochs=8, batch_size=size, learning_rate=3e-3
+    )
     losses = clone(model, env, expert, settings, seed=0)
     assert losses[-1] < losses[0] / 2
     found = play(environment(chosen, Variation(), len(SEEDS)), greedy(model), SEEDS)
