@@ -142,8 +142,8 @@ LEARNERS: dict[str, dict[str, Any]] = {
         **PPO,
         "algo": "ppo_mask",
         "action": "slots",
-        "n_steps": 128,
-        "n_epochs": 6,
+        "n_epochs": 8,
+        "gae_lambda": 0.9,
         "gamma": 0.97,  # who is promoted matters soon: with 1 the noise of the rest hides it
     },
     "ppo_lstm, knobs": {
@@ -162,7 +162,7 @@ LEARNERS: dict[str, dict[str, Any]] = {
         "action": "knobs",
     },
 }
-STEPS = {"shortest": 20_000, "urgent": 20_000, "preempt": 60_000}
+STEPS = {"shortest": 20_000, "urgent": 20_000, "preempt": 80_000}
 """Decisions that a learner has for each."""
 
 

@@ -84,10 +84,10 @@ def test_the_configurations_that_come_with_it_are_fine(path):
 
 
 def test_the_configuration_for_rl_zoo_has_only_what_rl_zoo_and_the_algorithm_know():
-    path = Path(__file__).parents[2] / "agents" / "configs" / "rl_zoo" / "ppo_mask.yml"
-    from sb3_contrib import MaskablePPO
+    path = Path(__file__).parents[2] / "agents" / "configs" / "rl_zoo" / "ppo.yml"
+    from stable_baselines3 import PPO
 
-    known = {"n_envs", "n_timesteps", "env_kwargs", *MaskablePPO.__init__.__code__.co_varnames}
+    known = {"n_envs", "n_timesteps", "env_kwargs", *PPO.__init__.__code__.co_varnames}
     for name, settings in yaml.safe_load(path.read_text()).items():
         assert name.startswith("sgym/")
         assert set(settings) <= known
