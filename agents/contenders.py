@@ -68,9 +68,9 @@ def _metrics(contender: Contender, scenario: Scenario, seed: int) -> dict[str, f
     if contender.policy.startswith(("zoo:", "bundle:")):
         return load_bundle(contender.policy).simulate(scenario, seed).summary
     if contender.kind == "learned":
-        from agents.learner import load_learned  # torch only where it is needed
+        from agents.trained import load_trained  # torch only where it is needed
 
-        return load_learned(contender.policy).simulate(scenario, seed).summary
+        return load_trained(contender.policy).simulate(scenario, seed).summary
     simulator = _simulator(scenario.model_dump_json(), contender.policy)
     simulator.reset(seed)
     return simulator.run().summary

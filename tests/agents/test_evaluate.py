@@ -5,9 +5,11 @@ import pandas as pd
 import pytest
 
 from agents import evaluate
+from agents.config import Training
 from agents.entry import load_entry
 from agents.report import entry_rows
 from agents.statistics import bootstrap_mean, bootstrap_ratio
+from agents.train import train
 from sgym.errors import ScenarioError
 
 
@@ -60,6 +62,25 @@ def test_a_scenario_is_played_once_and_then_read(tmp_path, capsys):
     assert len(kept) == 3
     evaluate.main(typed)
     assert kept == {file: file.stat().st_mtime_ns for file in (tmp_path / "runs").iterdir()}
+
+
+def test_a_model_of_agents_train_is_a_contender(tmp_path):
+    training = Training.model_validate(
+        {"algo": "ppo", "scenario": "tiny", "overrides": {"episode.duration": 4.0}, "n_envs": 2}
+        | {"env_kwargs": {"action": "knobs", "num_slots": 4}, "n_steps": 16, "n_timesteps": 32}
+        | {"batch_size": 16, "n_epochs": 1, "evaluation": {"seeds": 2, "freq": 1_000}}
+    )
+    train(training, 0, tmp_path / "model", bar=False)
+    typed = ["tiny", "--policies", f"spf,{tmp_path / 'model'}", "--seeds", "2", "--duration", "4"]
+    evaluate.main([*typed, "--jobs", "1", "--out", str(tmp_path)])
+    table = pd.read_csv(tmp_path / "table_4s.csv")
+    assert table["best_heuristic"].tolist() == ["spf"]
+    assert np.isfinite(table["gain_percent"]).all()
+
+
+def test_a_folder_that_holds_no_model_is_an_error(tmp_path):
+    with pytest.raises(SystemExit, match=r"is no folder of `python -m agents\.train`"):
+        evaluate.main(["tiny", "--policies", str(tmp_path), "--jobs", "1", "--out", str(tmp_path)])
 
 
 @pytest.mark.parametrize(
