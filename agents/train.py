@@ -32,7 +32,7 @@ from stable_baselines3.common.logger import configure
 
 from agents import checkpoint, cloning
 from agents.callbacks import Bar, Checkpoints, Interrupted, Validation
-from agents.config import ConfigError, Training, read
+from agents.config import ONLY_FOR, ConfigError, Training, read
 from agents.learner import ALGORITHMS, build, wind
 from sgym.errors import SgymError
 
@@ -98,7 +98,8 @@ def train(
 
 def note_config(training: Training, seed: int, folder: Path) -> None:
     """Write the settings, complete."""
-    settings = {"seed": seed, **training.model_dump(mode="json")}
+    others = {name for name, algos in ONLY_FOR.items() if training.algo not in algos}
+    settings = {"seed": seed, **training.model_dump(mode="json", exclude=others)}
     text = yaml.safe_dump(settings, sort_keys=False)
     checkpoint.write(folder / "config.yml", lambda file: file.write(text.encode()))
 
