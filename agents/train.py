@@ -99,6 +99,8 @@ def train(
 def note_config(training: Training, seed: int, folder: Path) -> None:
     """Write the settings, complete."""
     others = {name for name, algos in ONLY_FOR.items() if training.algo not in algos}
+    if training.gamma_per_second is not None:
+        others.add("gamma")
     settings = {"seed": seed, **training.model_dump(mode="json", exclude=others)}
     text = yaml.safe_dump(settings, sort_keys=False)
     checkpoint.write(folder / "config.yml", lambda file: file.write(text.encode()))
