@@ -113,7 +113,12 @@ def cells_of_scenario(scenario: str, chosen: argparse.Namespace) -> list[Cell]:
     seconds = chosen.duration or own.episode.duration
     return [
         Cell(
-            {"entry": own.name, "workload": chosen.trace or "generated", "rate": rate, "seconds": seconds},
+            {
+                "entry": own.name,
+                "workload": chosen.trace or "generated",
+                "rate": rate,
+                "seconds": seconds,
+            },
             contender,
             scenario,
             {**changes, "workload.rate": rate},

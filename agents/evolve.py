@@ -64,14 +64,13 @@ class Learner:
             found.append(values.reshape(len(candidates), len(seeds)))
         return found
 
-    def starts(self, heuristics: Sequence[Tuned]) -> list[np.ndarray]:
-        """Where searches begin: the base as it is, and with its limits as they were tuned."""
-        found = [np.zeros(self.scorer.size)]
+    def start(self, heuristics: Sequence[Tuned]) -> np.ndarray:
+        """Where the search begins: at the base, with its limits as they were tuned."""
         base = self.entry.arguments.get("base", "spf")
         same = [tuned for tuned in heuristics if tuned.policy == base]
         if self.scorer.schedules and same and same[0].engine:
-            found.append(self._like(same[0], base))
-        return found
+            return self._like(same[0], base)
+        return np.zeros(self.scorer.size)
 
     def _like(self, tuned: Tuned, base: str) -> np.ndarray:
         """Parameters that repeat a tuned heuristic's limits."""
@@ -112,15 +111,8 @@ def train(name: str, entry: Entry, folder: Path, jobs: int) -> None:
     entry = with_rest(entry, best)
     learner = Learner(entry, jobs)
     started = time.process_time()
-    found: Found | None = None
-    for place, start in enumerate(learner.starts(heuristics)):
-        kept = folder / f"search-{place}.state"
-        again = search(learner.score, start, entry.search, kept, name=f"{name}, start {place}")
-        print(f"  start {place}: {again.curve[0][2]:.1f}, found {again.score:.1f}")
-        if found is None or again.score > found.score:
-            found = again
-    if found is None:
-        raise RuntimeError("a search has at least one start")
+    kept = folder / "search.state"
+    found = search(learner.score, learner.start(heuristics), entry.search, kept, name=name)
     spent = time.process_time() - started
     seconds = spent if spent > 1.0 else float("nan")  # a search that was only read back
     write_curve(folder, found, best)
@@ -137,7 +129,7 @@ def train(name: str, entry: Entry, folder: Path, jobs: int) -> None:
             "rates": list(entry.rates),
             "overrides": entry.overrides,
             "cpu_seconds": round(seconds, 1),
-            "evaluations_per_rate": entry.search.evaluations * len(learner.starts(heuristics)),
+            "evaluations_per_rate": entry.search.evaluations,
             "validation": round(found.score, 3),
             "best_heuristic": best.label,
             "best_heuristic_validation": round(best.validation, 3),
@@ -148,8 +140,7 @@ def train(name: str, entry: Entry, folder: Path, jobs: int) -> None:
         "agents/zoo/README.md for how good it is.",
     )
     write_bundle(folder, scorer_action(learner.scorer, found.best), about)
-    for kept in folder.glob("search-*.state"):
-        kept.unlink()
+    kept.unlink()
     print(f"  best heuristic {best.label} {best.validation:.1f}, learned {found.score:.1f}")
 
 

@@ -111,8 +111,7 @@ def test_a_search_starts_with_the_tuned_limits_of_its_base():
         "max_num_seqs": 16.0, "max_num_batched_tokens": 128.0, "long_prefill_token_threshold": 512.0
     }  # fmt: skip
     tuned = Tuned("spf", None, {"reservation": 0.45}, engine, 0.0, 0.0, 1)
-    base, like = learner.starts([tuned])
-    assert not base.any()
-    limits = learner.scorer.parts(like)["limits"]
+    limits = learner.scorer.parts(learner.start([tuned]))["limits"]
     assert limits[:, 0].tolist() == pytest.approx([0.5, -0.5, -1 / 6, 0.0])  # of 512 and 32 seats
     assert not limits[:, 1:].any()
+    assert not learner.start([]).any()
