@@ -1,6 +1,7 @@
 """What every request still needs from the machines, and what these charge for it."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,18 +62,14 @@ def fleet_of(simulator: Simulator, rows: np.ndarray, fixed_roles: bool) -> Fleet
     keys = [engine.tobytes() for engine in state.engines]
     pools = sorted(set(keys), key=keys.index)
     places = [keys.index(key) for key in pools]
+    tables: list[Any] = [state.latency[place] for place in state.engines["latency"]]
     roles = state.engines["role"][places]
     serves = np.ones((len(pools), 2), np.int8)
     if fixed_roles:
         serves = np.stack([roles != Role.DECODE, roles != Role.PREFILL], axis=1).astype(np.int8)
     return Fleet(
         sizes=np.array([keys.count(key) for key in pools], float),
-        charges=tuple(
-            charges_of(
-                state.engines[i], state.latency[state.engines[i]["latency"]], prompt, context
-            )
-            for i in places
-        ),
+        charges=tuple(charges_of(state.engines[i], tables[i], prompt, context) for i in places),
         serves=serves,
     )
 

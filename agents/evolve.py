@@ -8,7 +8,6 @@ interrupted run goes on where it stopped.
 
 import argparse
 import json
-import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -110,11 +109,8 @@ def train(name: str, entry: Entry, folder: Path, jobs: int) -> None:
     best = max(heuristics, key=lambda tuned: tuned.validation)
     entry = with_rest(entry, best)
     learner = Learner(entry, jobs)
-    started = time.process_time()
     kept = folder / "search.state"
     found = search(learner.score, learner.start(heuristics), entry.search, kept, name=name)
-    spent = time.process_time() - started
-    seconds = spent if spent > 1.0 else float("nan")  # a search that was only read back
     write_curve(folder, found, best)
     env = entry.environment(entry.loaded(entry.rates[0]))
     about = describe(
@@ -128,7 +124,7 @@ def train(name: str, entry: Entry, folder: Path, jobs: int) -> None:
             "search": entry.search.model_dump(),
             "rates": list(entry.rates),
             "overrides": entry.overrides,
-            "cpu_seconds": round(seconds, 1),
+            "cpu_seconds": round(found.seconds, 1),
             "evaluations_per_rate": entry.search.evaluations,
             "validation": round(found.score, 3),
             "best_heuristic": best.label,

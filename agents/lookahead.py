@@ -1,3 +1,4 @@
+# pyright: reportPrivateUsage=false
 """Improve a heuristic by trying what to do next: rollouts from a snapshot, then the best is done.
 
 Every `every` decisions, each candidate is put into force for that long, followed by the base

@@ -138,7 +138,7 @@ def scorer_action(scorer: Scorer, parameters: np.ndarray) -> bytes:
     if not scorer.schedules:
         nodes.append(helper.make_node("Identity", ["places"], ["logits"]))
         return _file(nodes, constants, inputs, ("logits", instances))
-    constants |= {"lowest": np.float32(-1.0), "highest": np.float32(1.0)}
+    constants |= {"lowest": np.array(-1.0, np.float32), "highest": np.array(1.0, np.float32)}
     nodes += [
         helper.make_node("Concat", pieces, ["raw"], axis=1),
         helper.make_node("Clip", ["raw", "lowest", "highest"], ["action"]),
@@ -166,7 +166,7 @@ def _file(
             for name, width in inputs.items()
         ],
         [_tensor(*output)],
-        [numpy_helper.from_array(np.asarray(array), name) for name, array in constants.items()],
+        [numpy_helper.from_array(array, name) for name, array in constants.items()],
     )
     opset = helper.make_opsetid("", OPSET)
     model = helper.make_model(graph, opset_imports=[opset], ir_version=IR_VERSION)

@@ -1,5 +1,6 @@
 """From episodes to a table with intervals, and a figure."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,7 @@ def print_rows(table: pd.DataFrame, rows: pd.DataFrame) -> None:
     console.print("95 % bootstrap intervals over seeds, paired; * excludes zero")
 
 
-def _text(row: dict[str, Any], name: str) -> str:
+def _text(row: Mapping[Any, Any], name: str) -> str:
     low, high = row[f"{name}_low"], row[f"{name}_high"]
     star = "*" if low > 0 or high < 0 else ""
     return f"{row[name]:+.1f} ({low:+.1f} to {high:+.1f}){star}"
@@ -99,13 +100,10 @@ def write_report(out: Path, rows: pd.DataFrame, table: pd.DataFrame, suffix: str
     numbers = rows.select_dtypes("number").columns.difference([*GROUP, "seed"])
     groups = rows.groupby([*GROUP, "policy", "kind"], sort=False, dropna=False)
     means = groups[list(numbers)].mean()
-    write_whole(
-        out / f"metrics{suffix}.csv",
-        means.reset_index().to_csv(index=False, float_format="%.6g").encode(),
-    )
+    _save(out / f"metrics{suffix}.csv", means.reset_index())
     if table.empty:
         return
-    write_whole(out / f"table{suffix}.csv", table.to_csv(index=False, float_format="%.6g").encode())
+    _save(out / f"table{suffix}.csv", table)
     mpl.use("Agg")
     labels = [f"{row.entry}\n{row.workload}, {row.rate:g}/s" for row in table.itertuples()]
     panels = [("gain_percent", "gain over the best tuned heuristic, %")]

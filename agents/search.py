@@ -6,6 +6,7 @@ then the mean of the search is scored on fixed validation workloads, and the bes
 
 import os
 import pickle
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,6 +52,8 @@ class Found:
     generation: int = 0
     curve: list[tuple[int, float, float]] = field(default_factory=list)
     """Generation, mean of its candidates, validation of the search's mean."""
+    seconds: float = 0.0
+    """CPU time spent, interruptions left out."""
 
 
 def search(
@@ -95,6 +98,7 @@ def search(
     with Progress(transient=True) as bar:
         task = bar.add_task(name, total=budget.generations, completed=found.generation)
         while found.generation < budget.generations:
+            started = time.process_time()
             first = found.generation * budget.seeds
             candidates = strategy.ask()
             scores = score(np.array(candidates), range(first, first + budget.seeds)).mean(axis=1)
@@ -104,6 +108,7 @@ def search(
             if found.generation % budget.check == 0 or last:
                 mean = np.asarray(strategy.boundary_handler.repair(strategy.mean))
                 _validate(found, mean, score, checks, float(scores.mean()))
+            found.seconds += time.process_time() - started
             if kept is not None:
                 write_whole(kept, pickle.dumps((strategy, found)))
             bar.update(task, advance=1, description=f"{name}: {found.score:.1f}")

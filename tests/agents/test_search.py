@@ -59,6 +59,7 @@ def test_an_interrupted_search_ends_as_if_it_had_not_been(tmp_path):
     again = search(score, np.zeros(3), Budget(generations=8, seeds=2), kept)
     assert again.best.tobytes() == whole.best.tobytes()
     assert again.generation == 8
+    assert again.seconds > 0.0
 
 
 def test_ranges_may_be_logarithmic_and_whole():
