@@ -27,30 +27,31 @@ from agents.search import Found, search, write_whole
 from agents.tuning import Tuned, tune
 from sgym.envs.actions import INDEX_KNOBS, reservation_of
 from sgym.envs.lanes import Lanes
+from sgym.envs.plan import Plan
 from sgym.export import describe, write_bundle
 from sgym.profiles.profile import ProfileWarning
 
 
 class Learner:
-    """Scores candidates of a scorer on an entry's workloads.
+    """Scores candidates of a scorer on the workloads of some environments.
 
     Args:
-        entry: scenario, rates, environment.
+        plans: of the environments, alike but for their scenarios.
         jobs: threads.
     """
 
-    def __init__(self, entry: Entry, jobs: int = 1) -> None:
-        self.entry, self.jobs = entry, jobs
-        self.plans = [entry.environment(entry.loaded(rate)).plan for rate in entry.rates]
+    def __init__(self, plans: Sequence[Plan], jobs: int = 1) -> None:
+        self.plans, self.jobs = list(plans), jobs
         self.scorer = Scorer.of(self.plans[0])
         self._lanes: dict[tuple[int, int], Lanes] = {}
 
-    def score(self, candidates: np.ndarray, seeds: Sequence[int]) -> np.ndarray:
-        """Smooth goodput, mean over rates, (P, S)."""
-        return paired_by_rate(self.at_rates(candidates, seeds))
+    @classmethod
+    def of(cls, entry: Entry, jobs: int = 1) -> "Learner":
+        """On an entry's environment at each of its rates."""
+        return cls([entry.environment(entry.loaded(rate)).plan for rate in entry.rates], jobs)
 
-    def at_rates(self, candidates: np.ndarray, seeds: Sequence[int]) -> list[np.ndarray]:
-        """Smooth goodput at each rate, (P, S) each."""
+    def score(self, candidates: np.ndarray, seeds: Sequence[int]) -> np.ndarray:
+        """Smooth goodput, mean over the environments, (P, S)."""
         each = np.repeat(candidates, len(seeds), axis=0)
         found: list[np.ndarray] = []
         for place, plan in enumerate(self.plans):
@@ -61,32 +62,29 @@ class Learner:
 
             values = play(lanes, list(seeds) * len(candidates), choose)
             found.append(values.reshape(len(candidates), len(seeds)))
-        return found
+        return paired_by_rate(found)
 
-    def start(self, heuristics: Sequence[Tuned]) -> np.ndarray:
-        """Where the search begins: at the base, with its limits as they were tuned."""
-        base = self.entry.arguments.get("base", "spf")
-        same = [tuned for tuned in heuristics if tuned.policy == base]
-        if self.scorer.schedules and same and same[0].engine:
-            return self._like(same[0], base)
-        return np.zeros(self.scorer.size)
 
-    def _like(self, tuned: Tuned, base: str) -> np.ndarray:
-        """Parameters that repeat a tuned heuristic's limits."""
-        parameters = np.zeros(self.scorer.size)
-        most = self.plans[0].scenario.engine
-        budget = tuned.engine["max_num_batched_tokens"] / most.max_num_batched_tokens
-        seats = tuned.engine["max_num_seqs"] / most.max_num_seqs
-        chunk = tuned.engine["long_prefill_token_threshold"] / most.max_num_batched_tokens
-        values = {
-            "reserve": (tuned.parameters.get("reservation", 0.0) - reservation_of(base)) / 0.5,
-            "token_budget": np.log2(budget) / 4.0,
-            "active_cap": np.log2(seats) / 6.0,
-            "chunk_cap": np.log2(chunk) / 4.0,
-        }
-        limits = self.scorer.parts(parameters)["limits"]
-        limits[:, 0] = [values[name] for name in INDEX_KNOBS]
+def start_of(learner: Learner, heuristics: Sequence[Tuned]) -> np.ndarray:
+    """Where a search begins: at the base of the environment, with its limits as they were tuned."""
+    plan, parameters = learner.plans[0], np.zeros(learner.scorer.size)
+    base, most = plan.options.base, plan.scenario.engine
+    same = [tuned for tuned in heuristics if tuned.policy == base and tuned.engine]
+    if not learner.scorer.schedules or not same:
         return parameters
+    tuned = same[0]
+    budget = tuned.engine["max_num_batched_tokens"] / most.max_num_batched_tokens
+    seats = tuned.engine["max_num_seqs"] / most.max_num_seqs
+    chunk = tuned.engine["long_prefill_token_threshold"] / most.max_num_batched_tokens
+    values = {
+        "reserve": (tuned.parameters.get("reservation", 0.0) - reservation_of(base)) / 0.5,
+        "token_budget": np.log2(budget) / 4.0,
+        "active_cap": np.log2(seats) / 6.0,
+        "chunk_cap": np.log2(chunk) / 4.0,
+    }
+    limits = learner.scorer.parts(parameters)["limits"]
+    limits[:, 0] = [values[name] for name in INDEX_KNOBS]
+    return parameters
 
 
 def tuned_heuristics(entry: Entry, folder: Path, jobs: int) -> list[Tuned]:
@@ -108,9 +106,9 @@ def train(name: str, entry: Entry, folder: Path, jobs: int) -> None:
     heuristics = tuned_heuristics(entry, folder, jobs)
     best = max(heuristics, key=lambda tuned: tuned.validation)
     entry = with_rest(entry, best)
-    learner = Learner(entry, jobs)
+    learner = Learner.of(entry, jobs)
     kept = folder / "search.state"
-    found = search(learner.score, learner.start(heuristics), entry.search, kept, name=name)
+    found = search(learner.score, start_of(learner, heuristics), entry.search, kept, name=name)
     write_curve(folder, found, best)
     env = entry.environment(entry.loaded(entry.rates[0]))
     about = describe(

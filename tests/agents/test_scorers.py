@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from toy_entries import SHORT, toy_entry
 
-from agents.evolve import Learner
+from agents.evolve import Learner, start_of
 from agents.onnx_files import scorer_action
 from agents.play import play
 from agents.scorers import Scorer
@@ -106,12 +106,12 @@ def test_an_episode_of_many_lanes_earns_what_single_ones_do():
 
 
 def test_a_search_starts_with_the_tuned_limits_of_its_base():
-    learner = Learner(toy_entry())
+    learner = Learner.of(toy_entry())
     engine = {
         "max_num_seqs": 16.0, "max_num_batched_tokens": 128.0, "long_prefill_token_threshold": 512.0
     }  # fmt: skip
     tuned = Tuned("spf", None, {"reservation": 0.45}, engine, 0.0, 0.0, 1)
-    limits = learner.scorer.parts(learner.start([tuned]))["limits"]
+    limits = learner.scorer.parts(start_of(learner, [tuned]))["limits"]
     assert limits[:, 0].tolist() == pytest.approx([0.5, -0.5, -1 / 6, 0.0])  # of 512 and 32 seats
     assert not limits[:, 1:].any()
-    assert not learner.start([]).any()
+    assert not start_of(learner, []).any()

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from toy_entries import toy_entry
 
+from agents.known_answers import KNOWN_ANSWERS, solve_by_search
 from agents.search import VALIDATION, Budget, search
 from agents.tuning import Range, Tuner, overrides_of, tune
 
@@ -101,3 +102,8 @@ def test_a_tuned_heuristic_is_no_worse_than_its_defaults_on_validation():
     assert tuned.validation >= tuned.default
     assert tuned.evaluations >= 16
     assert tuned.label == "spf"
+
+
+@pytest.mark.parametrize("name", ["shortest", "urgent"])
+def test_it_finds_known_answers_from_first_come_first_served(name):
+    assert solve_by_search(name)[0] >= KNOWN_ANSWERS[name].threshold

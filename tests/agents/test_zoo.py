@@ -1,0 +1,66 @@
+"""The zoo: every entry is complete, loads, plays, and is what its numbers say."""
+
+import json
+
+import numpy as np
+import pytest
+
+from agents.entry import ZOO, load_entry
+from agents.evaluate import contenders_of
+from agents.evolve import with_rest
+from agents.onnx_files import scorer_action
+from agents.scorers import Scorer
+from agents.tuning import Tuned
+from sgym.export import load_bundle
+
+NAMES = sorted(path.parent.name for path in ZOO.glob("*/config.yml"))
+
+
+def test_the_zoo_covers_what_people_look_for():
+    entries = dict(load_entry(name) for name in NAMES)
+    assert len(entries) >= 6
+    assert {entry.env for entry in entries.values()} == {
+        "sgym/Colocated-v0", "sgym/Disaggregated-v0", "sgym/Router-v0"
+    }  # fmt: skip
+    models = {
+        entry.loaded(entry.rates[0]).cluster.model.split("-")[0] for entry in entries.values()
+    }
+    assert len(models) >= 2
+    for entry in entries.values():
+        assert entry.rates[1] == pytest.approx(1.2 * entry.rates[0])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_entry_has_a_policy_and_tuned_heuristics(name):
+    found, entry = load_entry(name)
+    assert found == name
+    kinds = [one.kind for one in contenders_of(name, entry, ZOO / name)]
+    assert kinds == ["heuristic"] * len(entry.heuristics) + ["learned", "bound"]
+    kept = json.loads((ZOO / name / "heuristics.json").read_text("utf-8"))
+    assert set(entry.heuristics) <= set(kept)
+    for tuned in kept.values():
+        assert tuned["evaluations"] >= entry.search.evaluations
+        assert tuned["validation"] >= tuned["default"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_policy_is_the_scorer_that_its_provenance_says(name):
+    _, entry = load_entry(name)
+    about = load_bundle(f"zoo:{name}").about
+    kept = json.loads((ZOO / name / "heuristics.json").read_text("utf-8"))
+    tuned = [Tuned(**kept[label]) for label in entry.heuristics]
+    entry = with_rest(entry, max(tuned, key=lambda one: one.validation))
+    scorer = Scorer.of(entry.environment(entry.loaded(entry.rates[0])).plan)
+    parameters = np.array(about.provenance["parameters"])
+    assert scorer_action(scorer, parameters) == (ZOO / name / "policy.onnx").read_bytes()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_policy_plays_its_scenario(name):
+    _, entry = load_entry(name)
+    scenario = entry.loaded(entry.rates[0], {"episode.duration": 2.0})
+    result = load_bundle(f"zoo:{name}").simulate(scenario, seed=1)
+    assert result.policy == f"zoo:{name}"
+    assert np.isfinite(result.summary["smooth_goodput"])
+    again = load_bundle(f"zoo:{name}").simulate(scenario, seed=1)
+    assert again.summary == pytest.approx(result.summary, nan_ok=True)
