@@ -227,9 +227,8 @@ def main() -> None:
     """Train every learner on every known answer, and print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument(
-        "--learner", choices=[*LEARNERS, SEARCH], action="append", help="only this one"
-    )
+    learners = [*LEARNERS, SEARCH]
+    parser.add_argument("--learner", choices=learners, action="append", help="only this one")
     parser.add_argument("--only", choices=KNOWN_ANSWERS, action="append", help="only this answer")
     given = parser.parse_args()
     torch.set_num_threads(1)
