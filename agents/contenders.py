@@ -1,14 +1,17 @@
 """Who is compared: tuned heuristics, policies by name, bundles, models of agents.train."""
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
+
 import sgym
 from agents.bound import upper_bound
 from sgym.config import Scenario
-from sgym.export import load_bundle
+from sgym.export import Bundle, load_bundle
 from sgym.simulator import Simulator
 
 BOUND = "bound"
@@ -66,7 +69,8 @@ def _metrics(contender: Contender, scenario: Scenario, seed: int) -> dict[str, f
     if contender.kind == BOUND:
         return {"smooth_goodput": upper_bound(scenario, seed).bound}
     if contender.policy.startswith(("zoo:", "bundle:")):
-        return load_bundle(contender.policy).simulate(scenario, seed).summary
+        bundle = load_bundle(contender.policy)
+        return {**bundle.simulate(scenario, seed).summary, **decision_time(bundle, scenario)}
     if contender.kind == "learned":
         from agents.trained import load_trained  # torch only where it is needed
 
@@ -80,3 +84,16 @@ def _metrics(contender: Contender, scenario: Scenario, seed: int) -> dict[str, f
 def _simulator(scenario: str, policy: str) -> Simulator:
     loaded = Scenario.model_validate_json(scenario)
     return Simulator(loaded, policy=policy, track=False)
+
+
+def decision_time(bundle: Bundle, scenario: Scenario, times: int = 200) -> dict[str, float]:
+    """CPU time of one decision by onnxruntime, features already made; microseconds."""
+    env = bundle.environment(scenario)
+    seen, info = env.reset(seed=0)
+    spent: list[int] = []
+    for _ in range(times):
+        started = time.thread_time_ns()
+        bundle.policy.act(seen, info.get("action_mask"))
+        spent.append(time.thread_time_ns() - started)
+    low, high = np.percentile(np.array(spent) / 1e3, [50, 99])
+    return {"decision_us_p50": float(low), "decision_us_p99": float(high)}
