@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from agents.entry import Entry, paired_by_rate
-from agents.search import Budget, Found, search
+from agents.search import VALIDATION, Budget, Found, search
 from sgym.config import Scenario
 from sgym.policies.registry import builtin
 from sgym.simulator import Simulator
@@ -201,6 +201,10 @@ def tune(entry: Entry, policy: str, jobs: int = 1) -> Tuned:
     """The best of a heuristic, by as many evaluations as the learner has."""
     tuner = Tuner(entry, policy, jobs)
     budget: Budget = entry.search
+    if not tuner.ranges:  # it has nothing to tune
+        checks = range(VALIDATION, VALIDATION + budget.validation)
+        value = float(tuner.score(tuner.start[None], checks).mean())
+        return Tuned(tuner.policy, tuner.router, {}, {}, value, value, budget.evaluations)
     found = search(tuner.score, tuner.start, budget, bounds=(0.0, 1.0), name=policy)
     default, spent, values = found.curve[0][2], budget.evaluations, tuner.named(found.best)
     score = found.score

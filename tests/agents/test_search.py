@@ -104,6 +104,14 @@ def test_a_tuned_heuristic_is_no_worse_than_its_defaults_on_validation():
     assert tuned.label == "spf"
 
 
+def test_a_heuristic_without_parameters_is_what_it_is():
+    budget = {"generations": 2, "population": 4, "seeds": 2, "validation": 4}
+    entry = toy_entry(search=budget).model_copy(update={"env": "sgym/Router-v0"})
+    tuned = tune(entry, "vllm")
+    assert tuned.parameters == tuned.engine == {}
+    assert tuned.validation == tuned.default
+
+
 @pytest.mark.parametrize("name", ["shortest", "urgent"])
 def test_it_finds_known_answers_from_first_come_first_served(name):
     assert solve_by_search(name)[0] >= KNOWN_ANSWERS[name].threshold
