@@ -213,7 +213,7 @@ def main(given: Iterable[str] | None = None) -> None:
     seeds = range(HELD_OUT, HELD_OUT + chosen.seeds)
     try:
         if chosen.zoo:
-            out = chosen.out or ZOO
+            out, kept = chosen.out or ZOO, Path("runs") / "zoo"
             names = chosen.names or sorted(p.parent.name for p in ZOO.glob("*/bundle.json"))
             cells: list[Cell] = []
             for name in names:
@@ -221,8 +221,9 @@ def main(given: Iterable[str] | None = None) -> None:
                 cells += cells_of_entry(found, entry, ZOO / found, seeds, chosen.duration)
         else:
             out = chosen.out or Path("sgym-results")
+            kept = out / "runs"
             cells = cells_of_scenario(chosen.names[0], chosen)
-        rows = played(cells, out / "runs", chosen.jobs)
+        rows = played(cells, kept, chosen.jobs)
     except KeyboardInterrupt:
         raise SystemExit("stopped; the same command goes on from here") from None
     except SgymError as error:
