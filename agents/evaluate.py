@@ -167,7 +167,8 @@ def _digest(cell: Cell) -> str:
     """Differs if what is played does: the cell, the policy's file, the code."""
     policy = cell.contender.policy
     bundle = policy.startswith(("zoo:", "bundle:"))
-    basis = [repr(cell), load_bundle(policy).digest if bundle else "", sgym.__version__]
+    scenario = cell.loaded().model_dump_json()
+    basis = [repr(cell), scenario, load_bundle(policy).digest if bundle else "", sgym.__version__]
     basis += [_sources(Path(sgym.__file__).parent), _sources(Path(__file__).parent)]
     return hashlib.sha256("\n".join(basis).encode()).hexdigest()[:20]
 

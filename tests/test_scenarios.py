@@ -24,9 +24,9 @@ def test_both_models_have_every_load_on_both_cards():
         for gpu in ("a100", "h100")
         for load in loads
     }
-    assert (
-        wanted | {"qwen14b-l40s-mixed"} == {name for name in NAMES if "tiny" not in name} - CLUSTERS
-    )
+    others = {"qwen14b-l40s-mixed", "qwen14b-l40s-assistants", "qwen14b-a100-assistants"}
+    others |= {"llama8b-a100-assistants-bursts", "llama8b-a100-tiers"}
+    assert wanted | others == {name for name in NAMES if "tiny" not in name} - CLUSTERS
 
 
 def test_both_models_have_clusters_that_part_prefill_and_decode_and_that_migrate():
