@@ -63,8 +63,7 @@ class Lanes:
 
     def run(self) -> bool:
         """Do the tasks of all lanes; returns whether some are over now."""
-        stopped = self._run()
-        if not stopped:
+        if not self._run():
             return False
         lanes = self.fleet.lanes
         while (full := np.flatnonzero(lanes["decision"] == FULL)).size:
@@ -72,7 +71,7 @@ class Lanes:
                 self.simulators[k].enlarge()
                 self._point(k)
             self._run()
-        return True
+        return bool(self.over.any())
 
     def _run(self) -> int:
         if self._pool is None:

@@ -141,6 +141,24 @@ def test_a_lane_whose_pools_are_full_goes_on_as_if_they_were_larger():
     assert simulator.state.transfers.size > 1
 
 
+def test_a_single_episode_does_not_end_because_a_pool_was_full():
+    env, twin = (
+        gym.make("sgym/Disaggregated-v0", overrides=SHORT, action="knobs").unwrapped
+        for _ in range(2)
+    )
+    env.reset(seed=0)
+    twin.reset(seed=0)
+    simulator = env._simulator
+    simulator.state = simulator.state._replace(transfers=simulator.state.transfers[:1].copy())
+    env._lanes._point(0)
+    over = False
+    while not over:
+        ours, theirs = env.step(0), twin.step(0)
+        assert ours[1:4] == theirs[1:4]
+        over = ours[2] or ours[3]
+    assert ours[4]["smooth_goodput"] == theirs[4]["smooth_goodput"]
+
+
 def test_episodes_may_be_cut_after_some_steps():
     env = many(action="knobs", max_episode_steps=4, autoreset_mode="Disabled")
     env.reset(seed=0)
