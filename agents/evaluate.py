@@ -39,12 +39,11 @@ from sgym.export import load_bundle
 from sgym.profiles import ProfileWarning
 from sgym.workload import read_trace
 
-DATA = ("SGYM_DATA",)
-
 
 def traces_folder() -> Path | None:
     """Where public traces lie: $SGYM_DATA/traces or ../shared/data/traces, if they are there."""
-    places = [Path(os.environ[name]) for name in DATA if name in os.environ]
+    given = os.environ.get("SGYM_DATA")
+    places = [Path(given)] if given else []
     places.append(Path(__file__).parents[2] / "shared" / "data")
     found = [place / "traces" for place in places if (place / "traces").is_dir()]
     return found[0] if found else None
@@ -204,6 +203,8 @@ def arguments(given: Iterable[str] | None = None) -> argparse.Namespace:
         parser.error("name one scenario, or give --zoo")
     if chosen.seeds < 2:
         parser.error(f"--seeds must be at least 2, got {chosen.seeds}: intervals need two")
+    if chosen.jobs < 1:
+        parser.error(f"--jobs must be at least 1, got {chosen.jobs}")
     return chosen
 
 

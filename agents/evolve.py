@@ -9,7 +9,7 @@ interrupted run goes on where it stopped.
 import argparse
 import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from agents.tuning import Tuned, tune
 from sgym.envs.actions import INDEX_KNOBS, reservation_of
 from sgym.envs.lanes import Lanes
 from sgym.envs.plan import Plan
+from sgym.errors import SgymError
 from sgym.export import describe, write_bundle
 from sgym.profiles.profile import ProfileWarning
 
@@ -174,23 +175,27 @@ def write_curve(folder: Path, found: Found, best: Tuned) -> None:
     part.replace(folder / "curve.png")
 
 
-def main() -> None:
+def main(given_arguments: Iterable[str] | None = None) -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("entries", nargs="+", help="names in agents/zoo, or paths of config.yml")
     parser.add_argument("--out", type=Path, help="folder of the results; default: the entry's own")
     parser.add_argument("--jobs", type=int, default=2, help="threads")
-    chosen = parser.parse_args()
+    chosen = parser.parse_args(None if given_arguments is None else list(given_arguments))
+    if chosen.jobs < 1:
+        parser.error(f"--jobs must be at least 1, got {chosen.jobs}")
     mpl.use("Agg")
     warnings.simplefilter("ignore", ProfileWarning)
     for given in chosen.entries:
-        name, entry = load_entry(given)
-        folder = (chosen.out or ZOO) / name
-        print(name)
         try:
+            name, entry = load_entry(given)
+            folder = (chosen.out or ZOO) / name
+            print(name)
             train(name, entry, folder, chosen.jobs)
         except KeyboardInterrupt:
             raise SystemExit("stopped; the same command goes on from here") from None
+        except SgymError as error:
+            raise SystemExit(f"error: {error}") from None
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from sgym.envs.fleet import ACT
 from sgym.envs.lanes import Lanes
 from sgym.envs.options import Options, one_of
 from sgym.envs.plan import Plan
-from sgym.errors import ScenarioError, SgymError, SimulationError
+from sgym.errors import ScenarioError, SimulationError
 from sgym.simulator import Result, Simulator, Source
 
 Observation = dict[str, Any]
@@ -152,10 +152,7 @@ class ServingEnv(gym.Env[Observation, Any]):
         Raises:
             SgymError: Box actions have no masks.
         """
-        masks = self._lanes.fleet.masks
-        if not masks.size:
-            raise SgymError(f"action={self.plan.layout.action!r} is a Box, which has no masks")
-        return masks[0].astype(np.bool_)
+        return self._lanes.action_masks()[0]
 
     def snapshot(self) -> tuple[Any, ...]:
         """A copy of everything that changes, random numbers included."""

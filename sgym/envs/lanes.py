@@ -15,7 +15,7 @@ from sgym.envs.desk import Desk
 from sgym.envs.features import TABLES
 from sgym.envs.plan import Plan
 from sgym.envs.start import fresh_desk
-from sgym.errors import PolicyError
+from sgym.errors import PolicyError, SgymError
 from sgym.simulator import Simulator
 
 
@@ -111,6 +111,17 @@ class Lanes:
             fine = bool(((taken >= 0) & (taken < most) & (taken % 1 == 0)).all())
         if not fine:
             raise no_action(space, action)
+
+    def action_masks(self) -> np.ndarray:
+        """Valid choices of each lane; bool (N, entries of the flat mask), factor after factor.
+
+        Raises:
+            SgymError: Box actions have no masks.
+        """
+        masks = self.fleet.masks
+        if not masks.size:
+            raise SgymError(f"action={self.plan.layout.action!r} is a Box, which has no masks")
+        return masks.astype(np.bool_)
 
     def metrics(self, k: int) -> dict[str, float]:
         """What the `info` of the last step of lane `k` says of its episode."""

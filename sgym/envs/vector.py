@@ -17,7 +17,7 @@ from sgym.envs.fleet import ACT
 from sgym.envs.lanes import Lanes
 from sgym.envs.options import at_least
 from sgym.envs.router import RouterEnv
-from sgym.errors import ScenarioError, SgymError, SimulationError
+from sgym.errors import ScenarioError, SimulationError
 
 Observations = dict[str, np.ndarray]
 Infos = dict[str, Any]
@@ -241,10 +241,7 @@ class ServingVectorEnv(VectorEnv[Observations, Any, np.ndarray]):
         Raises:
             SgymError: Box actions have no masks.
         """
-        masks = self._lanes.fleet.masks
-        if not masks.size:
-            raise SgymError(f"action={self.plan.layout.action!r} is a Box, which has no masks")
-        return masks.astype(np.bool_)
+        return self._lanes.action_masks()
 
     def close_extras(self, **_: Any) -> None:
         """Let the threads go."""

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from agents import evaluate
+from agents import evaluate, evolve
 from agents.config import Training
 from agents.entry import load_entry
 from agents.report import entry_rows
@@ -88,6 +88,7 @@ def test_a_folder_that_holds_no_model_is_an_error(tmp_path):
     [
         ([], "name one scenario, or give --zoo"),
         (["tiny", "--seeds", "1"], "--seeds must be at least 2, got 1"),
+        (["tiny", "--jobs", "0"], "--jobs must be at least 1, got 0"),
     ],
 )
 def test_what_is_typed_wrongly_is_named(typed, message, capsys):
@@ -107,3 +108,8 @@ def test_entries_say_what_is_wrong_with_them(tmp_path):
     (tmp_path / "config.yml").write_text("scenario: tiny\nrate: [1, 2]\n", "utf-8")
     with pytest.raises(ScenarioError, match=r"config.yml: (.|\n)*rate\n  Extra inputs"):
         load_entry(tmp_path)
+
+
+def test_training_an_unknown_entry_is_an_error_and_no_traceback():
+    with pytest.raises(SystemExit, match=r"error: no entry 'nothing'"):
+        evolve.main(["nothing"])
