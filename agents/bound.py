@@ -34,11 +34,13 @@ from agents.plans import GRID, GROUP, best_plans
 from sgym.errors import ScenarioError
 from sgym.simulator import Simulator, Source
 
-RATE = 0.01
+RATE = 0.03
 """Longest step of the search for prices, in units of worth per second of machine time."""
 BLUR = 0.05
 """Share of its worth by which a token's place may be dearer than the cheapest one and still get
 some of it in the slope: slopes of exact plans jump from bucket to bucket."""
+SHIFT = 1.0
+"""First step of the search for shares."""
 START = (0.05, 0.15, 0.4, 1.0, 2.5, 6.0)
 """Prices at which the search may start, in the same units."""
 
@@ -132,7 +134,9 @@ class _Market:
         self.groups = np.zeros(longest, GROUP)
         self.machines, self.serves = fleet.machines, fleet.serves
         self.shape = (num_buckets, len(fleet.sizes), self.rules.shape[1])
-        self.usage = np.zeros((*self.shape[:2], 4))
+        self.usage = np.zeros((*self.shape[:2], 5))
+        self.used = np.zeros((len(rows), num_buckets))
+        self.shares = self.equal_shares()
         self.capacity = np.tile(fleet.sizes * self.grid["bucket"], (num_buckets, 1))
         busy = state.instances["busy"] > 0
         elapsed = float((now - state.instances["start"])[busy].sum())
@@ -140,19 +144,32 @@ class _Market:
 
     def value(self, prices: Floats) -> float:
         """The bound on the sum of benefits under these prices; leaves what is used in `usage`."""
-        per_unit = np.empty((*self.shape[:2], 4))
-        per_unit[..., :3] = np.einsum("kgv,gvc->kgc", prices, self.rules)
-        per_unit[..., 3] = prices.sum(axis=2)
+        per_unit = np.empty((*self.shape[:2], 5))
+        per_unit[..., :4] = np.einsum("kgv,gvc->kgc", prices, self.rules)
+        per_unit[..., 4] = prices.sum(axis=2)
         floors = np.minimum.accumulate(per_unit[::-1], axis=0)[::-1]
         floors = np.concatenate([floors, floors[-1:]])
         market = (self.machines, per_unit, self.serves, floors)
-        gained = best_plans(self.rows, self.groups, market, self.usage, self.cluster, self.grid)
+        use = (self.shares, self.usage, self.used)
+        gained = best_plans(self.rows, self.groups, market, *use, self.cluster, self.grid)
         return float(gained + (prices.sum(axis=2) * self.capacity).sum())
 
     def slope(self) -> Floats:
         """The subgradient where `value` was last computed."""
-        charged = np.einsum("kgc,gvc->kgv", self.usage[..., :3], self.rules)
-        return self.capacity[..., None] - charged - self.usage[..., 3:]
+        charged = np.einsum("kgc,gvc->kgv", self.usage[..., :4], self.rules)
+        return self.capacity[..., None] - charged - self.usage[..., 4:]
+
+    def equal_shares(self) -> Floats:
+        """Of an iteration, for all requests that can have arrived by then, (requests, buckets)."""
+        ends = self.grid["begin"] + self.grid["bucket"] * np.arange(1, self.shape[0] + 1)
+        here = (self.rows["start"][:, None] < ends) & (self.rows["tokens"] > 0)[:, None]
+        return here / np.maximum(here.sum(axis=0), 1)
+
+    def share_anew(self, rate: float) -> None:
+        """Shift the shares of iterations to the requests that use more of them than others."""
+        most = np.maximum(self.used.max(axis=0), 1e-12)
+        self.shares *= np.exp(rate * (self.used / most - 1.0))
+        self.shares /= np.maximum(self.shares.sum(axis=0), 1e-300)
 
     def descend(self, num_steps: int, trivial: float) -> tuple[float, Floats, Floats]:
         """Search for prices with a low bound, by Adam's steps along the subgradient.
@@ -185,6 +202,7 @@ class _Market:
             if value < best:
                 best, prices = value, current.copy()
             slope = self.slope()
+            self.share_anew(SHIFT * (1 - step / num_steps))
             mean = 0.8 * mean + 0.2 * slope
             square = 0.95 * square + 0.05 * slope * slope
             root = np.sqrt(square / (1 - 0.95**step)) + 1e-12

@@ -38,7 +38,8 @@ class Charges:
     """What the tokens of one instance are charged at least.
 
     Attributes:
-        rules: (charges, 3): seconds per token, per KV block held and per sequence that samples.
+        rules: (charges, 4): seconds per token, per KV block held, per sequence that samples, and
+            per iteration, which its requests share as they are told to (`plans.best_plans`).
         machine: MACHINE (1,): seconds that come on top of every rule.
         lines: (lines, 2): seconds of an iteration at least, fixed and per token of its batch.
     """
@@ -85,13 +86,13 @@ def charges_of(engine: np.void, latency: np.void, prompt: float, context: float)
     machine["per_kv"] = latency["per_kv_token"] + per_kv
     machine["block_size"] = engine["block_size"]
     tangents = _tangents(latency, most_tokens, float(latency["base"]) + sampler)
-    shares = [(2, 1 / engine["max_num_seqs"]), (1, 1 / engine["num_blocks"])]
+    shares = [(3, 1.0), (2, 1 / engine["max_num_seqs"]), (1, 1 / engine["num_blocks"])]
     if bounded:
         shares.append((0, 1 / most_tokens))
     rules = []
     for fixed, slope in tangents:
         for column, share in shares if fixed > 0 else shares[:1]:
-            rule = np.array([slope, 0.0, per_sample])
+            rule = np.array([slope, 0.0, per_sample, 0.0])
             rule[column] += fixed * share
             rules.append(rule)
     lines = tangents.copy()

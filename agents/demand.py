@@ -40,7 +40,7 @@ class Fleet:
 
     @property
     def rules(self) -> Floats:
-        """(pools, charges, 3), filled up with rules that charge nothing."""
+        """(pools, charges, 4), filled up with rules that charge nothing."""
         longest = max(len(pool.rules) for pool in self.charges)
         filled = [
             np.pad(pool.rules, ((0, longest - len(pool.rules)), (0, 0))) for pool in self.charges

@@ -106,7 +106,7 @@ def train(name: str, entry: Entry, folder: Path, jobs: int) -> None:
     """Tune the heuristics, search for a scorer from the best of them, write the bundle."""
     heuristics = tuned_heuristics(entry, folder, jobs)
     best = max(heuristics, key=lambda tuned: tuned.validation)
-    entry = with_rest(entry, best)
+    entry = with_rest(entry, heuristics, best)
     learner = Learner.of(entry, jobs)
     kept = folder / "search.state"
     found = search(learner.score, start_of(learner, heuristics), entry.search, kept, name=name)
@@ -139,14 +139,20 @@ def train(name: str, entry: Entry, folder: Path, jobs: int) -> None:
     print(f"  best heuristic {best.label} {best.validation:.1f}, learned {found.score:.1f}")
 
 
-def with_rest(entry: Entry, best: Tuned) -> Entry:
-    """The entry, with the best heuristic deciding what the agent does not, and its estimates."""
-    arguments = dict(entry.arguments)
+def with_rest(entry: Entry, heuristics: Sequence[Tuned], best: Tuned) -> Entry:
+    """The entry, with what the agent does not decide as it was tuned.
+
+    That is the best heuristic where the agent only places requests, and else the estimates of the
+    heuristic that its scores start from.
+    """
     if entry.env == "sgym/Router-v0":
         rest = {key: value for key, value in best.overrides.items() if key.startswith("policy")}
         return entry.model_copy(update={"overrides": {**entry.overrides, **rest}})
-    if "expected_output" in best.parameters:
-        arguments["expected_output"] = float(best.parameters["expected_output"])
+    arguments = dict(entry.arguments)
+    for tuned in heuristics:
+        if tuned.policy == arguments.get("base"):
+            known = {k: v for k, v in tuned.parameters.items() if k in ("aging", "expected_output")}
+            arguments |= {name: float(value) for name, value in known.items()}
     return entry.model_copy(update={"arguments": arguments})
 
 

@@ -112,7 +112,14 @@ def cut(demand, groups, grid):
 
 
 @kernel
-def look(demand, group, first, until, market, grid):
+def cost_of(price, share, tokens, blocks, seconds):
+    """What a token costs at prices per token, KV block, sequence, iteration and second."""
+    fixed = price[0] * tokens + price[1] * blocks + price[2] + price[3] * share
+    return fixed + price[4] * seconds
+
+
+@kernel
+def look(demand, group, first, until, market, shares, grid):
     """Find the cheapest place of a group up to this bucket, where that is not known yet."""
     machines, prices, serves = market[0], market[1], market[2]
     until = min(until, grid["buckets"] - 1)
@@ -125,8 +132,7 @@ def look(demand, group, first, until, market, grid):
         blocks = blocks_of(demand, machine, context)
         seconds = own_seconds(demand, machine, context, first)
         for k in range(group["seen"] + 1, until + 1):
-            price = prices[k, g]
-            cost = price[0] * tokens + price[1] * blocks + price[2] + price[3] * seconds
+            cost = cost_of(prices[k, g], shares[k], tokens, blocks, seconds)
             if cost < group["cost"]:
                 group["cost"] = cost
                 group["place"] = k * machines.size + g
@@ -146,8 +152,7 @@ def most_gain(demand, groups, count, worth, market):
                 price = floors[group["seen"] + 1, g]
                 blocks = blocks_of(demand, machines[g], context)
                 seconds = own_seconds(demand, machines[g], context, first)
-                cost = price[0] * tokens + price[1] * blocks + price[2] + price[3] * seconds
-                least = min(least, cost)
+                least = min(least, cost_of(price, 0.0, tokens, blocks, seconds))
         gain = (worth - least) * group["tokens"]
         if first or gain > 0.0:
             total += gain
@@ -155,7 +160,7 @@ def most_gain(demand, groups, count, worth, market):
 
 
 @kernel
-def best_plan(demand, groups, market, usage, cluster, grid):
+def best_plan(demand, groups, market, shares, usage, used, cluster, grid):
     """Most that a request can gain, its price taken off; adds what it uses to `usage`."""
     count, end = cut(demand, groups, grid), grid["buckets"]
     lateness = demand["lateness"]
@@ -182,7 +187,7 @@ def best_plan(demand, groups, market, usage, cluster, grid):
         for n in range(count):
             group = groups[n]
             until = k + group["behind"] + (1 if n > 0 else 0)
-            look(demand, group, n == 0, until, market, grid)
+            look(demand, group, n == 0, until, market, shares, grid)
             owed = k < end if n == 0 else k + group["behind"] + 2 <= end
             if group["place"] == NONE:
                 feasible = feasible and not owed
@@ -211,12 +216,12 @@ def best_plan(demand, groups, market, usage, cluster, grid):
     if prefilled:
         for n in range(count):
             if groups[n]["chosen"] != NONE:
-                use(demand, groups[n], n == 0, market, usage, grid)
+                use(demand, groups[n], n == 0, market, shares, usage, used, grid)
     return best
 
 
 @kernel
-def use(demand, group, first, market, usage, grid):
+def use(demand, group, first, market, shares, usage, used, grid):
     """Add what a group of the chosen plan pays for to `usage`, shared by its cheapest places."""
     machines, prices = market[0], market[1]
     g = group["chosen"] % machines.size
@@ -230,8 +235,7 @@ def use(demand, group, first, market, usage, grid):
     begin, places = bucket_of(grid, begins), 0
     for again in range(2):
         for k in range(begin, group["until"] + 1):
-            price = prices[k, g]
-            cost = price[0] * tokens + price[1] * blocks + price[2] + price[3] * seconds
+            cost = cost_of(prices[k, g], shares[k], tokens, blocks, seconds)
             if cost > limit:
                 continue
             if again == 0:
@@ -242,7 +246,9 @@ def use(demand, group, first, market, usage, grid):
             row[0] += tokens * share
             row[1] += blocks * share
             row[2] += share
-            row[3] += seconds * share
+            row[3] += shares[k] * share
+            row[4] += seconds * share
+            used[k] += share
 
 
 @kernel
@@ -252,18 +258,20 @@ def tokens_at_stake(demand, first):
 
 
 @kernel
-def best_plans(demands, groups, market, usage, cluster, grid):
+def best_plans(demands, groups, market, shares, usage, used, cluster, grid):
     """Sum of `best_plan` over DEMAND (n,), with the weight of what was delivered before.
 
-    Args: GROUP `groups` for scratch; `market` = MACHINE (pools,), prices (buckets, pools, 4) per
-    token, KV block, sequence and second, serves (pools, 2): prefill, decode, and floors (buckets +
-    1, pools, 4), the least price from a bucket on; `usage` (buckets, pools, 4) is overwritten; GRID
-    record `grid`.
+    Args: GROUP `groups` for scratch; `market` = MACHINE (pools,), prices (buckets, pools, 5) per
+    token, KV block, sequence, iteration and second, serves (pools, 2): prefill, decode, and floors
+    (buckets + 1, pools, 5), the least price from a bucket on; `shares` (n, buckets), of an
+    iteration, summing up to 1 at most in a bucket; `usage` (buckets, pools, 5) and `used` (n,
+    buckets), iterations of each request, are overwritten; GRID record `grid`.
     """
     usage[:] = 0.0
+    used[:] = 0.0
     total = 0.0
     for r in range(demands.size):
         demand = demands[r]
         total += demand["weight"] * demand["given"]
-        total += best_plan(demand, groups, market, usage, cluster, grid)
+        total += best_plan(demand, groups, market, shares[r], usage, used[r], cluster, grid)
     return total

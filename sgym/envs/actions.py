@@ -33,6 +33,8 @@ OPEN, CLOSED, GENTLE = range(3)
 
 INDEX_KNOBS = ("reserve", "token_budget", "active_cap", "chunk_cap")
 """After its weights, an `index` action has a number for each of these."""
+AGING = 20.0
+"""Tokens per second by which waiting shortens a prompt under spf, as the built-in policy has it."""
 GAIN = 4.0
 """Weight that a number of 1 in an `index` action stands for, in units of the base score."""
 

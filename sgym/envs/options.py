@@ -32,6 +32,8 @@ class Options:
     base: str = "spf"
     allow_reject: bool = False
     expected_output: float = 256.0
+    aging: float = actions.AGING
+    preempts: bool = False
     extra_features: tuple[str, ...] = ()
 
     @property
@@ -54,6 +56,7 @@ class Options:
             raise ScenarioError(f"num_slots must be a whole number, got {self.num_slots!r}")
         at_least("interval", self.interval, 0)
         at_least("expected_output", self.expected_output, 0)
+        at_least("aging", self.aging, 0)
 
     def _check_controls(self) -> None:
         if not self.controls:

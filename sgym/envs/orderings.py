@@ -1,7 +1,7 @@
 """Actions that order all requests of an instance, with a slot or not: `knobs` and `index`."""
 
 from sgym._jit import kernel
-from sgym.core import queue, steer
+from sgym.core import batch, queue, steer
 from sgym.core.layout import NONE
 from sgym.envs.actions import (
     CLOSED,
@@ -23,7 +23,6 @@ NUM_KNOBS = len(ORDERINGS) * NUM_RESERVATIONS * NUM_LIMITS
 
 FIRST = 1e6  # score before anything is taken off: scored requests stand ahead of later arrivals
 TOKENS, SECONDS = 512.0, 1.0  # units of a base score, so that weights of size 1 matter
-AGING = 20.0  # tokens per second, as the built-in spf
 PREFILL_TIME = 1e-4  # seconds per prompt token, as the built-in llf
 
 
@@ -39,11 +38,11 @@ def is_valid_knob(instance, engine, knob):
 
 
 @kernel
-def waiting_order(ordering, request):
+def waiting_order(ordering, request, aging):
     """Score of a waiting request under one of ORDERINGS, above 0."""
     late = max(request["lateness"], 0.0)
     if ordering == SPF:
-        behind = (request["prompt"] + AGING * request["arrival"]) / TOKENS
+        behind = (request["prompt"] + aging * request["arrival"]) / TOKENS
     elif ordering == EDF:
         behind = request["due"] / SECONDS
     elif ordering == LLF:
@@ -102,25 +101,25 @@ def act_knobs(state, desk, knob, i):
 
 
 @kernel
-def rank(entry, request, ordering, extra):
+def rank(entry, request, ordering, aging, extra):
     """Write the scores of a request under an ordering, plus `extra`, for both queues."""
-    entry["waiting_score"] = waiting_order(ordering, request) + extra
+    entry["waiting_score"] = waiting_order(ordering, request, aging) + extra
     entry["running_score"] = running_order(ordering, request) + extra
 
 
 @kernel
 def order_all(state, desk, ordering, i):
     """Score every request of the instance."""
-    count = 0
+    count, aging = 0, desk.settings[0]["aging"]
     for k in range(state.instances[i]["num_running"]):
         r = state.running[i, k]
         name(desk.steered[count], r)
-        rank(desk.steered[count], state.requests[r], ordering, 0.0)
+        rank(desk.steered[count], state.requests[r], ordering, aging, 0.0)
         count += 1
     r = queue.first(state.requests, state.instances[i])
     while r != NONE:
         name(desk.steered[count], r)
-        rank(desk.steered[count], state.requests[r], ordering, 0.0)
+        rank(desk.steered[count], state.requests[r], ordering, aging, 0.0)
         count += 1
         r = queue.following(state.requests, r)
     apply(state, desk, i, count)
@@ -134,15 +133,16 @@ def order_newcomers(state, desk, ordering, i):
     the new ones, are the last of the queue.
     """
     requests, instance, entry = state.requests, state.instances[i], desk.steered[0]
+    aging = desk.settings[0]["aging"]
     for k in range(instance["num_running"]):
         r = state.running[i, k]
         name(entry, r)
-        rank(entry, requests[r], ordering, 0.0)
+        rank(entry, requests[r], ordering, aging, 0.0)
         steer.score(requests, instance, entry)
     r = queue.last(requests, instance)
     while r != NONE and requests[r]["waiting_score"] == 0.0:
         name(entry, r)
-        rank(entry, requests[r], ordering, 0.0)
+        rank(entry, requests[r], ordering, aging, 0.0)
         steer.score(requests, instance, entry)
         r = queue.last(requests, instance)
 
@@ -154,23 +154,69 @@ def act_index(state, desk, action, i):
     The first weights are those of waiting requests, the second those of running ones.
     """
     settings, instance, engine = desk.settings[0], state.instances[i], state.engines[i]
-    base, width, count = settings["base"], desk.request_columns.size, 0
+    base, aging, width, count = settings["base"], settings["aging"], desk.request_columns.size, 0
     for k in range(instance["num_running"]):
         r = state.running[i, k]
         name(desk.steered[count], r)
         extra = weighted(state, desk, action[width : 2 * width], r, i)
-        rank(desk.steered[count], state.requests[r], base, extra)
+        rank(desk.steered[count], state.requests[r], base, aging, extra)
         count += 1
     r = queue.first(state.requests, instance)
     while r != NONE:
         name(desk.steered[count], r)
         extra = weighted(state, desk, action[:width], r, i)
-        rank(desk.steered[count], state.requests[r], base, extra)
+        rank(desk.steered[count], state.requests[r], base, aging, extra)
         count += 1
         r = queue.following(state.requests, r)
     set_limits(state, settings, instance, engine, action[2 * width :], i)
+    if settings["preempts"] and instance["num_waiting"] > 0:
+        make_room(state, desk, base, count, i)
     apply(state, desk, i, count)
     return 0
+
+
+@kernel
+def make_room(state, desk, base, count, i):
+    """Preempt running requests of an extra score below 0, lowest first, for the best waiting one.
+
+    Only if that one does not fit, and then does.
+    """
+    instance, engine, steered = state.instances[i], state.engines[i], desk.steered
+    running = instance["num_running"]
+    first = running
+    for k in range(running + 1, count):
+        if steered[k]["waiting_score"] > steered[first]["waiting_score"]:
+            first = k
+    request = state.requests[steered[first]["request"]]
+    known = request["prompt"] + request["generated"]
+    needs = batch.blocks_for(known, engine["block_size"]) + instance["reserve"]
+    spare, seats = instance["free_blocks"] - needs, instance["active_cap"] - running
+    if spare >= 0 and seats > 0:
+        return
+    available, victims = spare, 0
+    for k in range(running):
+        if extra_of(state, steered[k], base) < 0.0:
+            available += state.requests[steered[k]["request"]]["blocks"]
+            victims += 1
+    if available < 0 or victims + seats < 1:
+        return
+    while spare < 0 or seats < 1:
+        lowest = NONE
+        for k in range(running):
+            if not steered[k]["preempt"] and (
+                lowest == NONE
+                or extra_of(state, steered[k], base) < extra_of(state, steered[lowest], base)
+            ):
+                lowest = k
+        steered[lowest]["preempt"] = 1
+        spare += state.requests[steered[lowest]["request"]]["blocks"]
+        seats += 1
+
+
+@kernel
+def extra_of(state, entry, base):
+    """What an action added to the running score of its base."""
+    return entry["running_score"] - running_order(base, state.requests[entry["request"]])
 
 
 @kernel
