@@ -17,6 +17,11 @@ the token's due time plus r's lateness l. All tokens due before end - l are deli
 lateness would be above l. So what r pays is at least what the cheapest plan with its l pays, and
 its benefit less its payments at most the maximum. Sum over r. QED
 
+A request has at most one place in an iteration, so an iteration's fixed time may be shared among
+its requests in any way that adds up to 1 over all requests of a bucket. What would get the most
+tokens then pays the most, and requests cannot all hurry at once: this is what makes the bound fall
+where many decode at a time. The shares are searched for along with the prices.
+
 Everything else is left out, which keeps the bound valid and makes it loose: KV held between the
 tokens of a request, recomputation, whole tokens and whole iterations, transfers, and that decodes
 come after their prefill. The first of these is the worst: a request that is prefilled in time may
@@ -40,7 +45,7 @@ BLUR = 0.05
 """Share of its worth by which a token's place may be dearer than the cheapest one and still get
 some of it in the slope: slopes of exact plans jump from bucket to bucket."""
 SHIFT = 1.0
-"""First step of the search for shares."""
+"""Longest step of the search for shares, of their logarithms."""
 START = (0.05, 0.15, 0.4, 1.0, 2.5, 6.0)
 """Prices at which the search may start, in the same units."""
 
@@ -68,8 +73,8 @@ def upper_bound(
     scenario: Source,
     seed: int = 0,
     policy: str | None = None,
-    num_buckets: int = 120,
-    num_steps: int = 60,
+    num_buckets: int = 60,
+    num_steps: int = 240,
     fixed_roles: bool = False,
 ) -> Bound:
     """Bound the smooth goodput of a scenario's window.
@@ -79,7 +84,7 @@ def upper_bound(
         seed: of the workload.
         policy: whose engine it is, and who serves the warm start; None = the scenario's.
         num_buckets: buckets of time with prices of their own.
-        num_steps: steps of the search for prices.
+        num_steps: steps of the search for prices and shares.
         fixed_roles: prefill and decode instances keep their roles, and requests decode only where
             they are sent; False also covers schedulers that change that.
 
@@ -90,7 +95,7 @@ def upper_bound(
 
 
 def bound_from(
-    simulator: Simulator, num_buckets: int = 120, num_steps: int = 60, fixed_roles: bool = False
+    simulator: Simulator, num_buckets: int = 60, num_steps: int = 240, fixed_roles: bool = False
 ) -> Bound:
     """Bound what an episode under way can come to, whatever is decided from now on; see above."""
     if simulator.scenario.latency.noise > 0:
@@ -117,7 +122,7 @@ def bound_from(
 
 
 class _Market:
-    """The dual function over prices, (buckets, pools, charges)."""
+    """The dual function over prices, (buckets, pools, charges), and shares of iterations."""
 
     def __init__(
         self, simulator: Simulator, rows: np.ndarray, fleet: Fleet, num_buckets: int
@@ -167,7 +172,7 @@ class _Market:
 
     def share_anew(self, rate: float) -> None:
         """Shift the shares of iterations to the requests that use more of them than others."""
-        most = np.maximum(self.used.max(axis=0), 1e-12)
+        most = np.maximum(self.used.max(axis=0, initial=0.0), 1e-12)
         self.shares *= np.exp(rate * (self.used / most - 1.0))
         self.shares /= np.maximum(self.shares.sum(axis=0), 1e-300)
 

@@ -18,8 +18,6 @@ from sgym.core.layout import Former
 
 Floats = NDArray[np.float64]
 
-MAX_TANGENTS = 3  # of the curve of GEMM times; each adds up to three charges
-
 MACHINE = np.dtype(
     [
         ("per_prompt_token", np.float64),  # seconds, besides what the charges share out
@@ -127,8 +125,7 @@ def _tangents(latency: np.void, most_tokens: float, base: float) -> Floats:
     ]
     through_origin = (0.0, float((values / points).min()))
     positive = [line for line in lines if line[0] > 0] or [(0.0, 0.0)]
-    places = np.linspace(0, len(positive) - 1, min(MAX_TANGENTS - 1, len(positive))).round()
-    return np.array([positive[int(place)] for place in places] + [through_origin])
+    return np.array([*positive, through_origin])
 
 
 def _slope(x: Floats, y: Floats, a: int, b: int) -> float:

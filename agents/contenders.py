@@ -10,12 +10,16 @@ import numpy as np
 
 import sgym
 from agents.bound import upper_bound
+from agents.lookahead import Settings, look_ahead
 from sgym.config import Scenario
 from sgym.export import Bundle, load_bundle
 from sgym.simulator import Simulator
 
 BOUND = "bound"
 """Name of the contender that is no scheduler: what none can exceed."""
+LOOK_AHEAD = "look-ahead"
+"""Name of the contender that tries knobs on the true future: a reference, as nobody knows it."""
+AHEAD = Settings(future="true", every=8, horizon=30.0)
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,7 @@ class Contender:
         name: for tables.
         policy: built-in's name, zoo:NAME, bundle:FOLDER, or a folder of `agents.train`.
         overrides: of the scenario, that belong to it: parameters, limits of the engine.
-        kind: heuristic, learned or bound.
+        kind: heuristic, learned, bound or look-ahead.
     """
 
     name: str
@@ -68,6 +72,8 @@ def play_cell(cell: Cell) -> list[dict[str, Any]]:
 def _metrics(contender: Contender, scenario: Scenario, seed: int) -> dict[str, float]:
     if contender.kind == BOUND:
         return {"smooth_goodput": upper_bound(scenario, seed).bound}
+    if contender.kind == LOOK_AHEAD:
+        return look_ahead(scenario, seed, AHEAD).summary
     if contender.policy.startswith(("zoo:", "bundle:")):
         bundle = load_bundle(contender.policy)
         return {**bundle.simulate(scenario, seed).summary, **decision_time(bundle, scenario)}

@@ -29,7 +29,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 import sgym
-from agents.contenders import BOUND, Cell, Contender, play_cell
+from agents.contenders import BOUND, LOOK_AHEAD, Cell, Contender, play_cell
 from agents.entry import ZOO, Entry, load_entry
 from agents.report import entry_rows, print_rows, write_report
 from agents.search import HELD_OUT, write_whole
@@ -58,7 +58,7 @@ def second_half(file: Path) -> dict[str, Any]:
 
 
 def contenders_of(name: str, entry: Entry, folder: Path) -> list[Contender]:
-    """The tuned heuristics of an entry, its policy, and the bound."""
+    """The tuned heuristics of an entry, its policy, the bound, and look-ahead as a reference."""
     kept = json.loads((folder / "heuristics.json").read_text("utf-8"))
     found: list[Contender] = []
     for label in entry.heuristics:
@@ -68,6 +68,8 @@ def contenders_of(name: str, entry: Entry, folder: Path) -> list[Contender]:
         found.append(Contender(label, tuned.policy, {"policy.name": tuned.policy, **changes}))
     found.append(Contender(f"zoo:{name}", f"bundle:{folder}", kind="learned"))
     found.append(Contender(BOUND, "", kind=BOUND))
+    if entry.env == "sgym/Colocated-v0":
+        found.append(Contender(LOOK_AHEAD, "", kind=LOOK_AHEAD))
     return found
 
 

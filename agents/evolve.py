@@ -143,17 +143,17 @@ def with_rest(entry: Entry, heuristics: Sequence[Tuned], best: Tuned) -> Entry:
     """The entry, with what the agent does not decide as it was tuned.
 
     That is the best heuristic where the agent only places requests, and else the estimates of the
-    heuristic that its scores start from.
+    heuristic that its scores start from, unless the entry has its own.
     """
     if entry.env == "sgym/Router-v0":
         rest = {key: value for key, value in best.overrides.items() if key.startswith("policy")}
         return entry.model_copy(update={"overrides": {**entry.overrides, **rest}})
-    arguments = dict(entry.arguments)
+    estimates: dict[str, Any] = {}
     for tuned in heuristics:
-        if tuned.policy == arguments.get("base"):
-            known = {k: v for k, v in tuned.parameters.items() if k in ("aging", "expected_output")}
-            arguments |= {name: float(value) for name, value in known.items()}
-    return entry.model_copy(update={"arguments": arguments})
+        if tuned.policy == entry.arguments.get("base"):
+            known = tuned.parameters
+            estimates = {n: float(known[n]) for n in ("aging", "expected_output") if n in known}
+    return entry.model_copy(update={"arguments": {**estimates, **entry.arguments}})
 
 
 def rest_of(entry: Entry) -> dict[str, Any]:

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from sgym.envs.actions import KNOBS, ORDERINGS, PROMOTE, reservation_of
+from sgym.envs.actions import AGING, KNOBS, ORDERINGS, PROMOTE, reservation_of
 from sgym.envs.features import Feature
-from sgym.envs.orderings import AGING, PREFILL_TIME
+from sgym.envs.orderings import PREFILL_TIME
 
 PLACER = "least_outstanding"
 """Where requests are placed, every expert names the open instance with the fewest tokens to come;

@@ -11,6 +11,7 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
+from agents.contenders import BOUND, LOOK_AHEAD
 from agents.search import write_whole
 from agents.statistics import bootstrap_mean, bootstrap_ratio
 
@@ -32,7 +33,7 @@ def entry_rows(rows: pd.DataFrame) -> pd.DataFrame:
             continue
         best = earned[heuristics].mean().idxmax()
         base = earned[best].to_numpy()
-        bound = earned["bound"].to_numpy() if "bound" in earned else None
+        bound = earned[BOUND].to_numpy() if BOUND in earned else None
         for name in kinds.index[kinds == "learned"]:
             gain = earned[name].to_numpy() - base
             row = dict(zip(GROUP, key, strict=True))
@@ -40,6 +41,7 @@ def entry_rows(rows: pd.DataFrame) -> pd.DataFrame:
             row |= {"best_heuristic": best, "heuristic": float(base.mean())}
             row |= _spread("gain", bootstrap_mean(gain))
             row |= _spread("gain_percent", bootstrap_ratio(100.0 * gain, np.abs(base)))
+            row["look_ahead"] = float(earned[LOOK_AHEAD].mean()) if LOOK_AHEAD in earned else np.nan
             if bound is not None:
                 row["bound"] = float(bound.mean())
                 row |= _spread("gap_closed_percent", bootstrap_ratio(100.0 * gain, bound - base))
@@ -70,6 +72,7 @@ def print_rows(table: pd.DataFrame, rows: pd.DataFrame) -> None:
         "rate",
         "learned",
         "best heuristic, tuned",
+        "known future",
         "bound",
         "gain, %",
         "gap closed, %",
@@ -81,12 +84,16 @@ def print_rows(table: pd.DataFrame, rows: pd.DataFrame) -> None:
             f"{row['rate']:g}",
             f"{row['learned']:.1f}",
             f"{row['heuristic']:.1f} {row['best_heuristic']}",
+            "" if np.isnan(row["look_ahead"]) else f"{row['look_ahead']:.1f}",
             f"{row['bound']:.1f}" if "bound" in row else "",
             _text(row, "gain_percent"),
             _text(row, "gap_closed_percent") if "bound" in row else "",
         )
     console.print(shown)
-    console.print("95 % bootstrap intervals over seeds, paired; * excludes zero")
+    console.print(
+        "95 % bootstrap intervals over seeds, paired; * excludes zero. Known future: look-ahead "
+        "over knobs that sees what comes; a reference, neither a policy nor a bound"
+    )
 
 
 def _text(row: Mapping[Any, Any], name: str) -> str:

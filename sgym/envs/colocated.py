@@ -101,7 +101,6 @@ class ColocatedEnv(ServingEnv):
     | `allow_reject` | False | lets `slots` reject; no engine can take over such a policy |
     | `expected_output` | 256.0 | tokens, for reservations |
     | `aging` | 20.0 | tokens per second that waiting counts for in the ordering spf |
-    | `preempts` | False | lets `index` preempt requests of a weighted sum below 0 |
     | `extra_features` | () | optional features to switch on |
     | `render_mode` | none | ansi or rgb_array |
     | `controls` | ["schedule"] | with route or migrate: spaces as in sgym/Disaggregated-v0 |
@@ -133,7 +132,6 @@ class ColocatedEnv(ServingEnv):
         allow_reject: bool = False,
         expected_output: float = 256.0,
         aging: float = AGING,
-        preempts: bool = False,
         extra_features: Sequence[str] = (),
         render_mode: str | None = None,
         controls: Sequence[str] = ("schedule",),
@@ -149,7 +147,6 @@ class ColocatedEnv(ServingEnv):
             allow_reject=bool(allow_reject),
             expected_output=expected_output,
             aging=aging,
-            preempts=bool(preempts),
             extra_features=tuple(extra_features),
         )
         between = chosen.controls != ("schedule",)

@@ -31,7 +31,6 @@ SETTINGS = np.dtype(
         ("reservation", np.float64),  # of the base: share of the expected output kept free
         ("expected_output", np.float64),  # tokens
         ("aging", np.float64),  # tokens per second, of the ordering spf
-        ("preempts", np.int32),  # 0 or 1: `index` may take memory away from running requests
         ("start", np.float64),  # seconds; of the window
         ("duration", np.float64),  # seconds; T of the reward
         ("before", np.float64),  # potential at the last reward

@@ -132,7 +132,6 @@ class DisaggregatedEnv(ServingEnv):
     | `allow_reject` | False | lets `slots` reject; no engine can take over such a policy |
     | `expected_output` | 256.0 | tokens, for reservations |
     | `aging` | 20.0 | tokens per second that waiting counts for in the ordering spf |
-    | `preempts` | False | lets `index` preempt requests of a weighted sum below 0 |
     | `extra_features` | () | optional features to switch on |
     | `render_mode` | none | ansi or rgb_array |
 
@@ -165,7 +164,6 @@ class DisaggregatedEnv(ServingEnv):
         allow_reject: bool = False,
         expected_output: float = 256.0,
         aging: float = AGING,
-        preempts: bool = False,
         extra_features: Sequence[str] = (),
         render_mode: str | None = None,
     ) -> None:
@@ -180,7 +178,6 @@ class DisaggregatedEnv(ServingEnv):
             allow_reject=bool(allow_reject),
             expected_output=expected_output,
             aging=aging,
-            preempts=bool(preempts),
             extra_features=tuple(extra_features),
         )
         super().__init__(scenario, overrides, chosen, True, render_mode)

@@ -33,7 +33,6 @@ class Options:
     allow_reject: bool = False
     expected_output: float = 256.0
     aging: float = actions.AGING
-    preempts: bool = False
     extra_features: tuple[str, ...] = ()
 
     @property

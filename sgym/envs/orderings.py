@@ -1,7 +1,7 @@
 """Actions that order all requests of an instance, with a slot or not: `knobs` and `index`."""
 
 from sgym._jit import kernel
-from sgym.core import batch, queue, steer
+from sgym.core import queue, steer
 from sgym.core.layout import NONE
 from sgym.envs.actions import (
     CLOSED,
@@ -169,54 +169,8 @@ def act_index(state, desk, action, i):
         count += 1
         r = queue.following(state.requests, r)
     set_limits(state, settings, instance, engine, action[2 * width :], i)
-    if settings["preempts"] and instance["num_waiting"] > 0:
-        make_room(state, desk, base, count, i)
     apply(state, desk, i, count)
     return 0
-
-
-@kernel
-def make_room(state, desk, base, count, i):
-    """Preempt running requests of an extra score below 0, lowest first, for the best waiting one.
-
-    Only if that one does not fit, and then does.
-    """
-    instance, engine, steered = state.instances[i], state.engines[i], desk.steered
-    running = instance["num_running"]
-    first = running
-    for k in range(running + 1, count):
-        if steered[k]["waiting_score"] > steered[first]["waiting_score"]:
-            first = k
-    request = state.requests[steered[first]["request"]]
-    known = request["prompt"] + request["generated"]
-    needs = batch.blocks_for(known, engine["block_size"]) + instance["reserve"]
-    spare, seats = instance["free_blocks"] - needs, instance["active_cap"] - running
-    if spare >= 0 and seats > 0:
-        return
-    available, victims = spare, 0
-    for k in range(running):
-        if extra_of(state, steered[k], base) < 0.0:
-            available += state.requests[steered[k]["request"]]["blocks"]
-            victims += 1
-    if available < 0 or victims + seats < 1:
-        return
-    while spare < 0 or seats < 1:
-        lowest = NONE
-        for k in range(running):
-            if not steered[k]["preempt"] and (
-                lowest == NONE
-                or extra_of(state, steered[k], base) < extra_of(state, steered[lowest], base)
-            ):
-                lowest = k
-        steered[lowest]["preempt"] = 1
-        spare += state.requests[steered[lowest]["request"]]["blocks"]
-        seats += 1
-
-
-@kernel
-def extra_of(state, entry, base):
-    """What an action added to the running score of its base."""
-    return entry["running_score"] - running_order(base, state.requests[entry["request"]])
 
 
 @kernel

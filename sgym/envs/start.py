@@ -45,7 +45,6 @@ def fresh_desk(
     settings["reservation"] = actions.reservation_of(chosen.base)
     settings["expected_output"] = chosen.expected_output
     settings["aging"] = chosen.aging
-    settings["preempts"] = chosen.preempts
     settings["start"] = settings["last_time"] = start
     settings["duration"] = end - start
     settings["before"] = simulator.start_potential

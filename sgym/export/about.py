@@ -59,7 +59,6 @@ class EnvironmentArguments(Model):
     allow_reject: bool
     expected_output: float
     aging: float
-    preempts: bool
     extra_features: tuple[str, ...]
     overrides: dict[str, Any] = Field(
         default={}, description="of a scenario: the rules that decide what the agent does not"

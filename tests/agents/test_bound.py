@@ -159,3 +159,12 @@ def test_prices_are_those_of_machine_time_and_never_negative():
 def test_random_iteration_times_have_no_bound():
     with pytest.raises(ScenarioError, match=r"latency\.noise"):
         upper_bound(sgym.load_scenario("tiny", {"latency.noise": 0.1}))
+
+
+def test_requests_that_decode_together_cannot_all_have_the_machine_to_themselves():
+    together = arrivals((0.0, 10, 500), (0.0, 500, 500))
+    simulator = sgym.Simulator(scenario(token_time=0.1), arrivals=together)
+    bound = bound_from(simulator)
+    # at best the first has all iterations, 98 tokens, and the second loses 2 * 9.9 by waiting
+    assert reached(simulator) <= bound.bound
+    assert bound.bound * 10 < 80 < bound.trivial * 10
