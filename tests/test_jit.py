@@ -1,13 +1,16 @@
 import copy
 import os
 import pickle
+import re
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import sgym
 from sgym import _jit
+from sgym._jit import cache
 from sgym.core import engine, queue
 from sgym.core.layout import INSTANCE, NONE, REQUEST
 
@@ -75,3 +78,14 @@ def test_a_copy_of_a_state_points_to_its_own_arrays():
     engine.advance(copies[0])
     assert copies[0].cluster[0]["clock"] > before
     assert state.cluster[0]["clock"] == before
+
+
+def test_an_edit_where_no_kernel_is_compiles_nothing_again():
+    package = Path(sgym.__file__).parent
+    for source in package.rglob("*.py"):
+        place, text = source.relative_to(package).parts[0], source.read_text("utf-8")
+        if place in cache.WITHOUT_KERNELS:
+            assert "sgym._jit" not in text
+        elif place not in ("__init__.py", "_jit"):
+            imported = re.findall(r"^ *from sgym\.(\w+)", text, re.M)
+            assert not set(imported) & set(cache.WITHOUT_KERNELS)

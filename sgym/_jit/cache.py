@@ -9,15 +9,18 @@ import tempfile
 import time
 from pathlib import Path
 
+WITHOUT_KERNELS = ("cli", "comparison", "export", "metrics", "profiles", "viz")
+"""Folders of the package that hold no kernels, and nothing that these import."""
 UNUSED = 30 * 86400  # seconds after which compiled kernels of other versions are thrown away
 
 
 def cache_directory() -> Path:
-    """Directory for compiled kernels: one per content of the package and numba settings."""
+    """Directory for compiled kernels: one per content of their sources and numba settings."""
     package = Path(__file__).parents[1]
     digest = hashlib.sha256(sys.version.encode())
     for source in sorted(package.rglob("*.py")):
-        digest.update(source.read_bytes())
+        if source.relative_to(package).parts[0] not in WITHOUT_KERNELS:
+            digest.update(source.read_bytes())
     for name in sorted(os.environ):
         if name.startswith("NUMBA_") and name != "NUMBA_CACHE_DIR":
             digest.update(f"{name}={os.environ[name]}".encode())
