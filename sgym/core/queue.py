@@ -135,3 +135,18 @@ def following(requests, node) -> int:
         node = parent
         parent = requests[node]["parent"]
     return parent
+
+
+@kernel
+def preceding(requests, node) -> int:
+    """The request ahead of this one, or NONE."""
+    if requests[node]["left"] != NONE:
+        node = requests[node]["left"]
+        while requests[node]["right"] != NONE:
+            node = requests[node]["right"]
+        return node
+    parent = requests[node]["parent"]
+    while parent != NONE and requests[parent]["left"] == node:
+        node = parent
+        parent = requests[node]["parent"]
+    return parent

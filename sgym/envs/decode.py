@@ -6,7 +6,7 @@ from sgym.envs import placement
 from sgym.envs.actions import BUDGET_LEVELS, NEUTRAL
 from sgym.envs.desk import KNOBS, ROUTING, SCORES, SLOTS
 from sgym.envs.entries import chunks_prompts
-from sgym.envs.orderings import act_index, act_knobs, is_valid_knob
+from sgym.envs.orderings import NUM_KNOBS, NUM_LIMITS, act_index, act_knobs, is_valid_knob
 from sgym.envs.slots import act_scores, act_slots, is_valid_verb, offer_migrations
 
 
@@ -55,9 +55,11 @@ def fill_mask(state, desk, mask):
         fill_destinations_mask(desk, mask)
     elif settings["action"] == KNOBS:
         i = max(state.cluster[0]["instance"], 0)
-        for knob in range(mask.size):
-            valid = is_valid_knob(state.instances[i], state.engines[i], knob)
-            mask[knob] = 1 if valid else 0
+        mask[:] = 0
+        for limit in range(NUM_LIMITS):  # nothing else makes a knob invalid
+            if is_valid_knob(state.instances[i], state.engines[i], limit):
+                for knob in range(limit, NUM_KNOBS, NUM_LIMITS):
+                    mask[knob] = 1
 
 
 @kernel

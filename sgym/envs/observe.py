@@ -75,18 +75,25 @@ def fill_slots(state, i, slots):
 
 
 @kernel
-def scaled(column, raw):
-    """The raw number of a column, scaled and clipped."""
-    x = raw[column["raw"]]
-    x = x / (abs(x) + column["scale"]) if column["squash"] else x / column["scale"]
-    return min(max(x, column["low"]), column["high"])
+def scaled(columns, j, raw):
+    """The raw number of column `j`, scaled and clipped."""
+    x = raw[columns.raw[j]]
+    x = x / (columns.squash[j] * abs(x) + columns.scale[j])
+    return min(max(x, columns.low[j]), columns.high[j])
 
 
 @kernel
-def encode(columns, raw, out, at):
-    """Write the chosen numbers into out[at:]."""
-    for j in range(columns.size):
-        out[at + j] = scaled(columns[j], raw)
+def encode(columns, raw, picked, out):
+    """Write the chosen numbers, scaled and clipped, into `out`; `picked` is for work.
+
+    Picking comes first so that the processor scales several at once.
+    """
+    squash, scale, low, high = columns.squash, columns.scale, columns.low, columns.high
+    for j in range(out.size):
+        picked[j] = raw[columns.raw[j]]
+    for j in range(out.size):
+        x = picked[j] / (squash[j] * abs(picked[j]) + scale[j])
+        out[j] = min(max(x, low[j]), high[j])
 
 
 @kernel
@@ -178,6 +185,9 @@ def hidden_numbers(state, i, slots, raw):
     instance = state.instances[i]
     running, waiting = instance["num_running"], instance["num_waiting"]
     tokens = instance["waiting_tokens"]
+    if running + waiting <= slots.size:  # all are shown
+        running, waiting, tokens = 0, 0, 0
+        slots = slots[:0]
     for r in slots:
         if r == NONE:
             continue
@@ -241,12 +251,15 @@ def observe(state, desk, requests_out, instances_out, cluster_out):
     i = max(cluster["instance"], 0)  # nobody has asked in an episode without a decision
     measure = 0 if decision == ROUTE else i
     choose_slots(state, desk, i)
-    width = desk.request_columns.size
-    requests_out[:] = 0.0
+    width = desk.request_columns.raw.size
     for k in range(desk.slots.size):
-        if desk.slots[k] != NONE:
-            request_numbers(state.requests[desk.slots[k]], state.engines[measure], now, raw)
-            encode(desk.request_columns, raw, requests_out, k * width)
+        out = requests_out[k * width : (k + 1) * width]
+        if desk.slots[k] == NONE:
+            out[:] = 0.0
+            continue
+        request_numbers(state.requests[desk.slots[k]], state.engines[measure], now, raw)
+        encode(desk.request_columns, raw, desk.picked, out)
+    width = desk.instance_columns.raw.size
     asks = decision == SCHEDULE or decision == HANDOFF
     for j in range(state.instances.size):
         reports = desk.memory.reports if stale and (places or j != i) else state.instances
@@ -254,6 +267,7 @@ def observe(state, desk, requests_out, instances_out, cluster_out):
         if desk.settings[0]["num_destinations"] > 0:
             cluster_instance_numbers(reports[j], state.engines[j], desk.prefill_times[j], raw)
             router_numbers(state, j, raw)
-        encode(desk.instance_columns, raw, instances_out, j * desk.instance_columns.size)
+        out = instances_out[j * width : (j + 1) * width]
+        encode(desk.instance_columns, raw, desk.picked, out)
     cluster_numbers(state, desk, i, now, raw)
-    encode(desk.cluster_columns, raw, cluster_out, 0)
+    encode(desk.cluster_columns, raw, desk.picked, cluster_out)
