@@ -41,8 +41,13 @@ def steer(state, i, steered):
 @kernel
 def forget(state, i):
     """End what the last Steering said of single requests; the order that it led to persists."""
-    requests, instance, running = state.requests, state.instances[i], state.running[i]
-    settle(requests, state.engines[i], instance)
+    settle(state.requests, state.engines[i], state.instances[i])
+    forget_running(state.requests, state.instances[i], state.running[i])
+
+
+@kernel
+def forget_running(requests, instance, running):
+    """What `forget` does to running requests; the number of the Steering is a new one."""
     sort_running(requests, instance, running)
     for k in range(instance["num_running"]):
         request = requests[running[k]]
@@ -54,9 +59,29 @@ def forget(state, i):
 
 
 @kernel
-def put_in_order(state, i):
-    """Act on what `write_scores` has written to all requests of an instance."""
-    arrange.arrange(state.requests, state.instances[i])
+def take_down(state, i):
+    """`forget`, with the waiting queue taken apart for who scores all of it anew.
+
+    Returns its head; the others follow through `left`. When each has been given to `write_scores`,
+    `put_up` makes a queue of them again.
+    """
+    requests, engine, instance = state.requests, state.engines[i], state.instances[i]
+    forget_running(requests, instance, state.running[i])
+    instance["front_rank"] -= instance["num_waiting"]
+    rank = instance["front_rank"]
+    head = arrange.unroll(requests, instance)
+    r = head
+    while r != NONE:
+        unscore(engine, instance, requests[r], rank)
+        rank += 1
+        r = requests[r]["left"]
+    return head
+
+
+@kernel
+def put_up(state, i, head):
+    """Undo `take_down`, in the order of the scores."""
+    arrange.plant(state.requests, state.instances[i], arrange.sort(state.requests, head))
     sort_running(state.requests, state.instances[i], state.running[i])
 
 
@@ -77,10 +102,10 @@ def score(requests, instance, entry):
     """Give one request its scores; one for the other queue holds when it comes there."""
     r = entry["request"]
     request = requests[r]
+    request["steering"] = instance["steerings"]
     if request["phase"] == RUNNING:
         write_scores(instance, request, entry["waiting_score"], entry["running_score"])
     elif request["phase"] == WAITING:
-        request["steering"] = instance["steerings"]
         request["running_score"] = entry["running_score"]
         if entry["waiting_score"] != request["waiting_score"]:
             rescore(requests, instance, r, entry["waiting_score"])
@@ -120,38 +145,36 @@ def settle(requests, engine, instance):
         return
     instance["front_rank"] -= room
     instance["back_rank"] += room
-    stays = True
     rank = instance["front_rank"]
     r = queue.first(requests, instance)
     while r != NONE and requests[r]["waiting_score"] > 0.0:
-        stays &= unscore(engine, instance, requests[r], rank)
+        unscore(engine, instance, requests[r], rank)
         rank += 1
         r = queue.following(requests, r)
     rank = instance["back_rank"]
     r = queue.last(requests, instance)
     while r != NONE and requests[r]["waiting_score"] < 0.0:
-        stays &= unscore(engine, instance, requests[r], rank)
+        unscore(engine, instance, requests[r], rank)
         rank -= 1
         r = queue.preceding(requests, r)
     release(requests, instance)
-    if not stays:
+    if engine["by_priority"] == 1 or instance["num_swapped"] > 0:  # some ranks have not changed
         arrange.arrange(requests, instance)
 
 
 @kernel
 def unscore(engine, instance, request, rank):
-    """Take score and hold from a waiting request; True if its new rank keeps it where it is.
+    """Take score and hold from a waiting request, and give it a rank.
 
-    Ranks under the priority policy, and of swapped requests, never change.
+    Under the priority policy, and where it is swapped, its rank never changes.
     """
-    instance["num_held"] -= 1 if batch.is_held(request) else 0
-    instance["num_scored"] -= 1
+    held = batch.is_held(request)
+    instance["num_held"] -= 1 if held else 0
+    instance["num_scored"] -= 1 if held or request["waiting_score"] != 0.0 else 0
     request["waiting_score"] = 0.0
     request["held"] = 0
-    if engine["by_priority"] == 1 or request["other"] == HOST:
-        return False
-    request["rank"] = rank
-    return True
+    if engine["by_priority"] == 0 and request["other"] != HOST:
+        request["rank"] = rank
 
 
 @kernel

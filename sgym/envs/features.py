@@ -210,10 +210,11 @@ TABLES = {
     "cluster": CLUSTER_FEATURES,
 }
 
+
 class ColumnArrays(NamedTuple):
     """The arrays of Columns, each with an entry per selected feature."""
 
-    raw: np.ndarray  # int32: place of the raw number x
+    raw: np.ndarray  # uint32: place of the raw number x
     squash: np.ndarray  # float64: 1, or 0 for x / scale
     scale: np.ndarray  # float64
     low: np.ndarray  # float64
@@ -226,7 +227,7 @@ class Columns(References, ColumnArrays):
 
 by_reference(
     Columns,
-    {"raw": (np.dtype(np.int32), 1)}
+    {"raw": (np.dtype(np.uint32), 1)}
     | {name: (np.dtype(np.float64), 1) for name in ColumnArrays._fields[1:]},
 )
 
@@ -266,7 +267,7 @@ def columns(table: str, chosen: Sequence[Feature]) -> Columns:
     where = places(TABLES[table])
     numbers = [(float(f.squash), f.scale, f.low, f.high) for f in chosen]
     return Columns(
-        np.array([where[feature.name] for feature in chosen], np.int32),
+        np.array([where[feature.name] for feature in chosen], np.uint32),
         *np.array(numbers, np.float64).T.copy(),
     )
 

@@ -252,13 +252,12 @@ def observe(state, desk, requests_out, instances_out, cluster_out):
     measure = 0 if decision == ROUTE else i
     choose_slots(state, desk, i)
     width = desk.request_columns.raw.size
+    requests_out[:] = 0.0
     for k in range(desk.slots.size):
-        out = requests_out[k * width : (k + 1) * width]
-        if desk.slots[k] == NONE:
-            out[:] = 0.0
-            continue
-        request_numbers(state.requests[desk.slots[k]], state.engines[measure], now, raw)
-        encode(desk.request_columns, raw, desk.picked, out)
+        if desk.slots[k] != NONE:
+            request_numbers(state.requests[desk.slots[k]], state.engines[measure], now, raw)
+            out = requests_out[k * width : (k + 1) * width]
+            encode(desk.request_columns, raw, desk.picked, out)
     width = desk.instance_columns.raw.size
     asks = decision == SCHEDULE or decision == HANDOFF
     for j in range(state.instances.size):
