@@ -7,24 +7,8 @@ from sgym.core.layout import NONE
 
 @kernel
 def arrange(requests, instance) -> None:
-    """Restore the order of the queue after scores and ranks were written in place.
-
-    Costs O(n) where the order is still right, else O(n log n) with little beside the comparisons.
-    """
-    if not is_sorted(requests, instance):
-        plant(requests, instance, sort(requests, unroll(requests, instance)))
-
-
-@kernel
-def is_sorted(requests, instance):
-    """Whether each waiting request is ahead of the one that stands behind it."""
-    r = queue.first(requests, instance)
-    while r != NONE:
-        behind = queue.following(requests, r)
-        if behind != NONE and queue.before(requests, behind, r):
-            return False
-        r = behind
-    return True
+    """Restore the order of the queue after scores and ranks were written in place."""
+    plant(requests, instance, sort(requests, unroll(requests, instance)))
 
 
 @kernel
@@ -44,32 +28,38 @@ def unroll(requests, instance):
 
 @kernel
 def sort(requests, head):
-    """Sort a list linked through `left`, by merging ever longer runs; returns its head."""
-    length = 1
-    while True:
-        rest, head, tail, merges = head, NONE, NONE, 0
+    """Sort a list linked through `left`; returns its head.
+
+    A merge sort of the runs that are in order already: O(n) where all are, else O(n log n).
+    """
+    num_merged = 2
+    while num_merged > 1:
+        rest, head, tail, num_merged = head, NONE, NONE, 0
         while rest != NONE:
-            merges += 1
-            a, b, num_a, num_b = rest, rest, 0, length
-            while num_a < length and b != NONE:
-                b = requests[b]["left"]
-                num_a += 1
-            while num_a > 0 or (num_b > 0 and b != NONE):
-                if num_b == 0 or b == NONE or (num_a > 0 and queue.before(requests, a, b)):
-                    r, a, num_a = a, requests[a]["left"], num_a - 1
+            a, b = rest, cut(requests, rest)
+            rest = cut(requests, b) if b != NONE else NONE
+            num_merged += 1
+            while a != NONE or b != NONE:
+                if b == NONE or (a != NONE and queue.before(requests, a, b)):
+                    r, a = a, requests[a]["left"]
                 else:
-                    r, b, num_b = b, requests[b]["left"], num_b - 1
+                    r, b = b, requests[b]["left"]
                 if tail == NONE:
                     head = r
                 else:
                     requests[tail]["left"] = r
                 tail = r
-            rest = b
-        if tail != NONE:
-            requests[tail]["left"] = NONE
-        if merges <= 1:
-            return head
-        length *= 2
+    return head
+
+
+@kernel
+def cut(requests, head):
+    """Let a list end behind its first run in order; returns the rest of it."""
+    r, behind = head, requests[head]["left"]
+    while behind != NONE and queue.before(requests, r, behind):
+        r, behind = behind, requests[behind]["left"]
+    requests[r]["left"] = NONE
+    return behind
 
 
 @kernel

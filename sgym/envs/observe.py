@@ -21,6 +21,7 @@ from sgym.policies import trigger as triggers
 
 _R, _I, _C = places(REQUEST_FEATURES), places(INSTANCE_FEATURES), places(CLUSTER_FEATURES)
 NUM_RAW = max(len(_R), len(_I), len(_C))
+ABREAST = 8  # requests whose numbers are scaled after another
 
 R_PRESENT, R_RUNNING, R_PREFILLING = _R["present"], _R["running"], _R["prefilling"]
 R_SLACK, R_LATENESS, R_WAITED = _R["slack"], _R["lateness"], _R["waited"]
@@ -83,17 +84,40 @@ def scaled(columns, j, raw):
 
 
 @kernel
-def encode(columns, raw, picked, out):
-    """Write the chosen numbers, scaled and clipped, into `out`; `picked` is for work.
-
-    Picking comes first so that the processor scales several at once.
-    """
-    squash, scale, low, high = columns.squash, columns.scale, columns.low, columns.high
-    for j in range(out.size):
+def pick(columns, raw, picked):
+    """Write the chosen ones of the raw numbers into `picked`."""
+    for j in range(columns.raw.size):
         picked[j] = raw[columns.raw[j]]
+
+
+@kernel
+def encode(columns, picked, out):
+    """Write the numbers from `pick` into `out`, scaled and clipped; several are done at once."""
+    squash, scale, low, high = columns.squash, columns.scale, columns.low, columns.high
     for j in range(out.size):
         x = picked[j] / (squash[j] * abs(picked[j]) + scale[j])
         out[j] = min(max(x, low[j]), high[j])
+
+
+@kernel
+def show_requests(state, desk, measure, requests_out):
+    """Write what is seen of the requests in `desk.slots`; they are measured by an engine's limits.
+
+    A few at a time, because a processor waits where it reads together what was just written apart.
+    """
+    columns, now = desk.request_columns, state.cluster[0]["clock"]
+    width = columns.raw.size
+    requests_out[:] = 0.0
+    for first in range(0, desk.slots.size, ABREAST):
+        slots = desk.slots[first : first + ABREAST]
+        for k in range(slots.size):
+            if slots[k] != NONE:
+                request_numbers(state.requests[slots[k]], state.engines[measure], now, desk.raw)
+                pick(columns, desk.raw, desk.picked[k])
+        for k in range(slots.size):
+            if slots[k] != NONE:
+                out = requests_out[(first + k) * width : (first + k + 1) * width]
+                encode(columns, desk.picked[k], out)
 
 
 @kernel
@@ -251,13 +275,7 @@ def observe(state, desk, requests_out, instances_out, cluster_out):
     i = max(cluster["instance"], 0)  # nobody has asked in an episode without a decision
     measure = 0 if decision == ROUTE else i
     choose_slots(state, desk, i)
-    width = desk.request_columns.raw.size
-    requests_out[:] = 0.0
-    for k in range(desk.slots.size):
-        if desk.slots[k] != NONE:
-            request_numbers(state.requests[desk.slots[k]], state.engines[measure], now, raw)
-            out = requests_out[k * width : (k + 1) * width]
-            encode(desk.request_columns, raw, desk.picked, out)
+    show_requests(state, desk, measure, requests_out)
     width = desk.instance_columns.raw.size
     asks = decision == SCHEDULE or decision == HANDOFF
     for j in range(state.instances.size):
@@ -267,6 +285,8 @@ def observe(state, desk, requests_out, instances_out, cluster_out):
             cluster_instance_numbers(reports[j], state.engines[j], desk.prefill_times[j], raw)
             router_numbers(state, j, raw)
         out = instances_out[j * width : (j + 1) * width]
-        encode(desk.instance_columns, raw, desk.picked, out)
+        pick(desk.instance_columns, raw, desk.picked[0])
+        encode(desk.instance_columns, desk.picked[0], out)
     cluster_numbers(state, desk, i, now, raw)
-    encode(desk.cluster_columns, raw, desk.picked, cluster_out)
+    pick(desk.cluster_columns, raw, desk.picked[0])
+    encode(desk.cluster_columns, desk.picked[0], cluster_out)

@@ -65,7 +65,7 @@ def fresh_desk(
         instance_columns=columns["instances"],
         cluster_columns=columns["cluster"],
         raw=np.zeros(observe.NUM_RAW),
-        picked=np.zeros(observe.NUM_RAW),
+        picked=np.zeros((observe.ABREAST, observe.NUM_RAW)),
         steered=np.zeros(len(simulator.state.requests), STEERED),
     )
 
