@@ -8,27 +8,13 @@ from sgym.core.layout import NONE
 @kernel
 def arrange(requests, instance) -> None:
     """Restore the order of the queue after scores and ranks were written in place."""
-    plant(requests, instance, sort(requests, unroll(requests, instance)))
-
-
-@kernel
-def unroll(requests, instance):
-    """Make a list of the tree, linked through `left`, in the order of the tree; returns its head.
-
-    Nothing that is still to be visited is reached through the left side of what was visited.
-    """
-    head = queue.first(requests, instance)
-    r = head
-    while r != NONE:
-        behind = queue.following(requests, r)
-        requests[r]["left"] = behind
-        r = behind
-    return head
+    if instance["waiting_root"] != NONE:
+        plant(requests, instance, sort(requests, instance["first_waiting"]))
 
 
 @kernel
 def sort(requests, head):
-    """Sort a list linked through `left`; returns its head.
+    """Sort a list linked through `next`; returns its head.
 
     A merge sort of the runs that are in order already: O(n) where all are, else O(n log n).
     """
@@ -41,13 +27,13 @@ def sort(requests, head):
             num_merged += 1
             while a != NONE or b != NONE:
                 if b == NONE or (a != NONE and queue.before(requests, a, b)):
-                    r, a = a, requests[a]["left"]
+                    r, a = a, requests[a]["next"]
                 else:
-                    r, b = b, requests[b]["left"]
+                    r, b = b, requests[b]["next"]
                 if tail == NONE:
                     head = r
                 else:
-                    requests[tail]["left"] = r
+                    requests[tail]["next"] = r
                 tail = r
     return head
 
@@ -55,20 +41,19 @@ def sort(requests, head):
 @kernel
 def cut(requests, head):
     """Let a list end behind its first run in order; returns the rest of it."""
-    r, behind = head, requests[head]["left"]
+    r, behind = head, requests[head]["next"]
     while behind != NONE and queue.before(requests, r, behind):
-        r, behind = behind, requests[behind]["left"]
-    requests[r]["left"] = NONE
+        r, behind = behind, requests[behind]["next"]
+    requests[r]["next"] = NONE
     return behind
 
 
 @kernel
 def plant(requests, instance, head) -> None:
-    """Make the tree of a sorted list linked through `left`; each joins at the right end, O(n)."""
-    instance["waiting_root"] = NONE
+    """Make the queue of a sorted list; in the tree each joins at the right end, O(n) in all."""
     node, end = head, NONE
     while node != NONE:
-        behind = requests[node]["left"]
+        queue.link(requests, instance, end, node)
         priority = queue.hashed(node)
         below, above = NONE, end
         while above != NONE and queue.hashed(above) < priority:
@@ -82,4 +67,5 @@ def plant(requests, instance, head) -> None:
             instance["waiting_root"] = node
         else:
             requests[above]["right"] = node
-        node, end = behind, node
+        node, end = requests[node]["next"], node
+    queue.link(requests, instance, end, NONE)

@@ -141,6 +141,8 @@ REQUEST = np.dtype(
         ("phase", np.int32),  # Phase
         ("held", np.int32),  # 1: preempted by a policy, not admitted before the next Steering;
         # 2: preempted by the engine in this pass, which may not admit it (vllm_v0)
+        ("next", np.int32),  # request; list of waiting requests
+        ("previous", np.int32),  # request
         ("left", np.int32),  # tree of waiting requests: request
         ("right", np.int32),  # request
         ("parent", np.int32),  # request
@@ -254,7 +256,9 @@ INSTANCE = np.dtype(
         ("steerings", np.int32),  # number of the Steering in force
         ("num_scored", np.int32),  # waiting requests that are held or have a score other than 0
         ("running_scored", np.int32),  # 1: some running request has a score other than 0
-        ("waiting_root", np.int32),  # request
+        ("waiting_root", np.int32),  # request, NONE = nobody waits
+        ("first_waiting", np.int32),  # request, if somebody waits
+        ("last_waiting", np.int32),  # request, if somebody waits
         ("free_blocks", np.int32),
         ("free_host_blocks", np.int32),
         ("num_swapped", np.int32),  # waiting requests whose KV is on the host

@@ -59,29 +59,23 @@ def forget_running(requests, instance, running):
 
 
 @kernel
-def take_down(state, i):
-    """`forget`, with the waiting queue taken apart for who scores all of it anew.
-
-    Returns its head; the others follow through `left`. When each has been given to `write_scores`,
-    `put_up` makes a queue of them again.
-    """
+def forget_order(state, i):
+    """`forget`, for who then scores all requests; `put_in_order` has to follow."""
     requests, engine, instance = state.requests, state.engines[i], state.instances[i]
     forget_running(requests, instance, state.running[i])
     instance["front_rank"] -= instance["num_waiting"]
     rank = instance["front_rank"]
-    head = arrange.unroll(requests, instance)
-    r = head
+    r = queue.first(instance)
     while r != NONE:
         unscore(engine, instance, requests[r], rank)
         rank += 1
-        r = requests[r]["left"]
-    return head
+        r = queue.following(requests, r)
 
 
 @kernel
-def put_up(state, i, head):
-    """Undo `take_down`, in the order of the scores."""
-    arrange.plant(state.requests, state.instances[i], arrange.sort(state.requests, head))
+def put_in_order(state, i):
+    """Act on what `write_scores` has written to all requests of an instance."""
+    arrange.arrange(state.requests, state.instances[i])
     sort_running(state.requests, state.instances[i], state.running[i])
 
 
@@ -113,7 +107,7 @@ def score(requests, instance, entry):
 
 @kernel
 def write_scores(instance, request, waiting_score, running_score):
-    """Give a request without scores finite ones; where it stands is not changed yet."""
+    """Give a request without scores finite ones; `put_in_order` then moves all that wait."""
     request["steering"] = instance["steerings"]
     request["waiting_score"] = waiting_score
     request["running_score"] = running_score
@@ -146,13 +140,13 @@ def settle(requests, engine, instance):
     instance["front_rank"] -= room
     instance["back_rank"] += room
     rank = instance["front_rank"]
-    r = queue.first(requests, instance)
+    r = queue.first(instance)
     while r != NONE and requests[r]["waiting_score"] > 0.0:
         unscore(engine, instance, requests[r], rank)
         rank += 1
         r = queue.following(requests, r)
     rank = instance["back_rank"]
-    r = queue.last(requests, instance)
+    r = queue.last(instance)
     while r != NONE and requests[r]["waiting_score"] < 0.0:
         unscore(engine, instance, requests[r], rank)
         rank -= 1
@@ -180,7 +174,7 @@ def unscore(engine, instance, request, rank):
 @kernel
 def release(requests, instance):
     """End the holds of requests that a Steering preempted."""
-    r = queue.first(requests, instance)
+    r = queue.first(instance)
     while instance["num_held"] > 0 and r != NONE:
         request = requests[r]
         if request["held"]:

@@ -68,7 +68,7 @@ def fill_slots(state, i, slots):
         place = k if k < half else count - 1 - (k - half)
         slots[place] = state.running[i, num_running - 1 - k]
     shown = min(num_waiting, count - half + max(0, half - num_running))
-    r = queue.first(state.requests, state.instances[i])
+    r = queue.first(state.instances[i])
     for k in range(shown):
         place = half + k if half + k < count else half - 1 - (half + k - count)
         slots[place] = r

@@ -112,14 +112,14 @@ def rank(instance, request, ordering, extra):
 def order_all(state, ordering, i):
     """Score every request of the instance."""
     requests, instance = state.requests, state.instances[i]
-    head = steer.take_down(state, i)
+    steer.forget_order(state, i)
     for k in range(instance["num_running"]):
         rank(instance, requests[state.running[i, k]], ordering, 0.0)
-    r = head
+    r = queue.first(instance)
     while r != NONE:
         rank(instance, requests[r], ordering, 0.0)
-        r = requests[r]["left"]
-    steer.put_up(state, i, head)
+        r = queue.following(requests, r)
+    steer.put_in_order(state, i)
 
 
 @kernel
@@ -132,12 +132,12 @@ def order_newcomers(state, ordering, i):
     requests, instance = state.requests, state.instances[i]
     for k in range(instance["num_running"]):
         rank(instance, requests[state.running[i, k]], ordering, 0.0)
-    r = queue.last(requests, instance)
+    r = queue.last(instance)
     while r != NONE and requests[r]["waiting_score"] == 0.0:
         requests[r]["steering"] = instance["steerings"]
         requests[r]["running_score"] = running_order(ordering, requests[r])
         steer.rescore(requests, instance, r, waiting_order(ordering, requests[r]))
-        r = queue.last(requests, instance)
+        r = queue.last(instance)
 
 
 @kernel
@@ -149,15 +149,15 @@ def act_index(state, desk, action, i):
     settings, requests, instance = desk.settings[0], state.requests, state.instances[i]
     base, width = settings["base"], desk.request_columns.raw.size
     set_limits(state, settings, instance, state.engines[i], action[2 * width :], i)
-    head = steer.take_down(state, i)
+    steer.forget_order(state, i)
     for k in range(instance["num_running"]):
         r = state.running[i, k]
         rank(instance, requests[r], base, weighted(state, desk, action[width : 2 * width], r, i))
-    r = head
+    r = queue.first(instance)
     while r != NONE:
         rank(instance, requests[r], base, weighted(state, desk, action[:width], r, i))
-        r = requests[r]["left"]
-    steer.put_up(state, i, head)
+        r = queue.following(requests, r)
+    steer.put_in_order(state, i)
     return 0
 
 

@@ -37,7 +37,7 @@ def waiting_line(num_requests, by_priority=0):
 
 
 def order(requests, instance):
-    r = queue.first(requests, instance)
+    r = queue.first(instance)
     found = []
     while r != NONE:
         found.append(int(r))
@@ -164,7 +164,7 @@ def test_the_tree_equals_a_sorted_list_under_random_use():
             assert order(requests, instance) == sorted(present, key=present.__getitem__)
             assert instance["num_waiting"] == len(present)
             if present:
-                assert queue.last(requests, instance) == max(present, key=present.__getitem__)
+                assert queue.last(instance) == max(present, key=present.__getitem__)
 
 
 def test_the_event_heap_orders_by_time_then_kind_then_index():
