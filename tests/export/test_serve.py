@@ -131,8 +131,10 @@ def test_a_path_that_is_taken_is_refused_and_a_dead_socket_is_replaced(place):
     with pytest.raises(PolicyError, match="no socket"):
         serve.forget_socket(place)
     place.unlink()
-    with Served(socket=place), pytest.raises(PolicyError, match="in use"):
-        serve.forget_socket(place)
+    with Served(socket=place) as server:
+        with pytest.raises(PolicyError, match="in use"):
+            serve.forget_socket(place)
+        assert server.ask("GET", "/health")[0] == 200
     dead = socket.socket(socket.AF_UNIX)
     dead.bind(str(place))
     dead.close()
