@@ -113,25 +113,20 @@ def card_of(trained: Trained, env: ServingEnv, source: Path) -> str:
     """What the policy is for, how good it was on workloads kept aside, its limits."""
     training = trained.training
     options = env.plan.options
-    lines = [
-        (
-            f"{training.algo} with {training.policy}, {options.action} by {options.decision}, trained "
-            f"on {env.scenario.name}"
-        ),
-        "",
-        (
-            f"Trained for {trained.model.num_timesteps} steps by `python -m agents.train`; settings "
-            "are in bundle.json under provenance."
-        ),
-        "",
-        *_gains(source, training.evaluation.reference, training.evaluation.seeds),
-        "",
-        (
-            "Limits: nothing is known of other models, GPUs, loads or kinds of requests than those it "
-            f"was trained on, and it sees {options.num_slots} requests at a time."
-        ),
-    ]
-    return "\n".join(lines)
+    said = (
+        f"{training.algo} with {training.policy}, {options.action} by {options.decision}, "
+        f"trained on {env.scenario.name}"
+    )
+    how = (
+        f"Trained for {trained.model.num_timesteps} steps by `python -m agents.train`; the "
+        "settings are in bundle.json under provenance."
+    )
+    limits = (
+        "Limits: nothing is known of other models, GPUs, loads or kinds of requests than those "
+        f"it was trained on, and it sees {options.num_slots} requests at a time."
+    )
+    good = _gains(source, training.evaluation.reference, training.evaluation.seeds)
+    return "\n\n".join([said, how, *good, limits])
 
 
 def _gains(source: Path, reference: str, seeds: int) -> list[str]:
