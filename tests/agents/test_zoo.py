@@ -39,7 +39,9 @@ def test_an_entry_has_a_policy_and_tuned_heuristics(name):
     found, entry = load_entry(name)
     assert found == name
     kinds = [one.kind for one in contenders_of(name, entry, ZOO / name)]
-    assert kinds == ["heuristic"] * len(entry.heuristics) + ["learned", "bound"]
+    colocated = entry.env == "sgym/Colocated-v0"
+    others = ["learned", "bound", *(["look-ahead"] if colocated else [])]
+    assert kinds == ["heuristic"] * len(entry.heuristics) + others
     kept = json.loads((ZOO / name / "heuristics.json").read_text("utf-8"))
     assert set(entry.heuristics) <= set(kept)
     for tuned in kept.values():
@@ -59,7 +61,7 @@ def test_a_policy_is_the_scorer_that_its_provenance_says(name):
     kept = json.loads((ZOO / name / "heuristics.json").read_text("utf-8"))
     tuned = [Tuned(**kept[label]) for label in entry.heuristics]
     entry = with_rest(entry, tuned, max(tuned, key=lambda one: one.validation))
-    environment = about.environment
+    own = about.environment
     chosen = entry.environment(entry.loaded(entry.rates[0])).plan.options
     assert (chosen.aging, chosen.expected_output) == (
         environment.aging,
