@@ -61,12 +61,8 @@ def test_a_policy_is_the_scorer_that_its_provenance_says(name):
     kept = json.loads((ZOO / name / "heuristics.json").read_text("utf-8"))
     tuned = [Tuned(**kept[label]) for label in entry.heuristics]
     entry = with_rest(entry, tuned, max(tuned, key=lambda one: one.validation))
-    own = about.environment
-    chosen = entry.environment(entry.loaded(entry.rates[0])).plan.options
-    assert (chosen.aging, chosen.expected_output) == (
-        environment.aging,
-        environment.expected_output,
-    )
+    own, chosen = about.environment, entry.environment(entry.loaded(entry.rates[0])).plan.options
+    assert (own.aging, own.expected_output) == (chosen.aging, chosen.expected_output)
     scorer = Scorer.of(entry.environment(entry.loaded(entry.rates[0])).plan)
     parameters = np.array(about.provenance["parameters"])
     ours = numbers_in(scorer_action(scorer, parameters))
