@@ -48,7 +48,8 @@ class Stored:
     @property
     def digest(self) -> str:
         """Of all that its decisions depend on: bundle.json, which has the hash of policy.onnx."""
-        return hashlib.sha256(self.about.model_dump_json().encode()).hexdigest()
+        content = self.about.model_dump_json(exclude={"card", "provenance"})
+        return hashlib.sha256(content.encode()).hexdigest()
 
     def simulate(
         self, scenario: Source, seed: int = 0, log: Sequence[str] = (), arrivals: Any = None
