@@ -107,7 +107,8 @@ def bound_from(
     rows = demands_of(simulator)
     fleet = fleet_of(simulator, rows, fixed_roles)
     limit_to_machines(rows, fleet, end)
-    before = float(simulator.result().baseline.benefit.sum())
+    baseline = simulator.result().baseline
+    before = float(baseline.benefit.sum()) if baseline else 0.0
     market = _Market(simulator, rows, fleet, num_buckets)
     seconds = end - start
     trivial = market.value(np.zeros(market.shape))

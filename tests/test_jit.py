@@ -53,7 +53,7 @@ def test_the_uncompiled_function_behind_a_kernel_does_the_same():
         requests[r]["waiting_score"] = score
         queue.insert(requests, instance, r)
     plain = _jit.python_version(queue.first)
-    assert plain(requests, instance) == queue.first(requests, instance) == 1
+    assert plain(instance) == queue.first(instance) == 1
 
 
 def test_a_kernel_that_allocates_does_not_compile():

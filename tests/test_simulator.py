@@ -289,3 +289,10 @@ def test_nothing_of_a_steering_with_a_wrong_role_or_target_is_done(steering, mes
     with pytest.raises(PolicyError, match=message):
         sim.step(steering)
     assert sim.state.instances[asks]["token_budget"] == before
+
+
+@pytest.mark.parametrize("warm_start", [0.0, 12.0])
+def test_the_headline_is_a_part_of_the_summary(warm_start):
+    result = sgym.simulate(sgym.load_scenario("tiny", {"episode.warm_start": warm_start}), seed=3)
+    assert result.headline.items() <= result.summary.items()
+    assert len(result.headline) == 13

@@ -88,7 +88,7 @@ def num_passed_over(state, i):
     if left == 0 or instance["num_held"] == 0 or instance["ignores_holds"]:
         return left
     count = 0
-    r = queue.first(requests, instance)
+    r = queue.first(instance)
     while left > 0:
         if requests[r]["deferred"]:
             left -= 1

@@ -113,7 +113,7 @@ def num_eligible(instance):
 @kernel
 def head(requests, instance):
     """The next request to admit, or NONE."""
-    r = queue.first(requests, instance)
+    r = queue.first(instance)
     if r == NONE or instance["num_held"] == 0 or instance["ignores_holds"]:
         return r
     if instance["num_held"] == instance["num_waiting"]:

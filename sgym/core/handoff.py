@@ -116,7 +116,7 @@ def resolve_stall(state, i):
     instance = state.instances[i]
     if instance["num_leaving"] == 0:
         return
-    r = queue.first(state.requests, instance)
+    r = queue.first(instance)
     while r != NONE and state.requests[r]["other"] < 0:
         r = queue.following(state.requests, r)
     if r != NONE:

@@ -133,11 +133,26 @@ ARRIVAL = np.dtype(
     ]
 )
 
+# What a simulation reads and writes all the time stands first, in pieces of 64 bytes that are used
+# together: a processor reads memory in such pieces.
 REQUEST = np.dtype(
     [
-        # --- where it is ---
+        # --- order; read by every walk along the queue ---
         ("phase", np.int32),  # Phase
-        ("instance", np.int32),
+        ("held", np.int32),  # 1: preempted by a policy, not admitted before the next Steering;
+        # 2: preempted by the engine in this pass, which may not admit it (vllm_v0)
+        ("next", np.int32),  # request; list of waiting requests
+        ("previous", np.int32),  # request
+        ("left", np.int32),  # tree of waiting requests: request
+        ("right", np.int32),  # request
+        ("parent", np.int32),  # request
+        ("steering", np.int32),  # number of the Steering that gave it its scores
+        ("rank", np.int64),  # order among equal scores
+        ("waiting_score", np.float64),  # Steering
+        ("running_score", np.float64),  # Steering
+        ("due", np.float64),  # seconds; when the next token is due
+        ("lateness", np.float64),  # seconds; worst over the delivered tokens
+        # --- where it is ---
         ("prompt", np.int32),  # tokens
         ("output", np.int32),  # tokens
         ("generated", np.int32),  # tokens delivered so far
@@ -145,56 +160,45 @@ REQUEST = np.dtype(
         ("scheduled", np.int32),  # tokens in the iteration under way (async: in the newest one)
         ("placeholders", np.int32),  # async scheduling: tokens under way, not known yet
         ("blocks", np.int32),  # KV blocks held on its instance
+        ("prefilling", np.int32),  # 1: running, and some known token is not yet scheduled
+        ("instance", np.int32),
         ("other", np.int32),  # WAITING: where its KV lies; RUNNING: where it is copied to; or HOST
         ("stays", np.int32),  # 1: was prefilled on a prefill instance and decodes there too
+        ("preemptions", np.int32),
+        ("priority", np.int32),
+        ("predicted", np.float32),  # tokens; NaN = no prediction
+        ("dry", np.int32),  # 0: not overdue, 1: penalty grows, 2: penalty at its cap
+        ("tracked", np.int32),  # 1: has an entry in the heap of dry times
         # --- what the reader experiences ---
-        ("due", np.float64),  # seconds; when the next token is due
-        ("lateness", np.float64),  # seconds; worst over the delivered tokens
+        ("arrival", np.float64),  # seconds
         ("token_time", np.float64),  # seconds per token: V of the metric
+        ("weight", np.float64),  # value of a token
+        ("alpha", np.float64),  # tokens lost per second of lateness, times weight
         ("last_token", np.float64),  # seconds; delivery of the newest token
         ("late_sum", np.float64),  # seconds; sum over tokens of the worst lateness so far
         ("longest_gap", np.float64),  # seconds; longest time between two tokens
-        ("weight", np.float64),  # value of a token
-        ("alpha", np.float64),  # tokens lost per second of lateness, times weight
-        ("dry", np.int32),  # 0: not overdue, 1: penalty grows, 2: penalty at its cap
-        ("tracked", np.int32),  # 1: has an entry in the heap of dry times
-        ("prefilling", np.int32),  # 1: running, and some known token is not yet scheduled
-        # --- KV on its way ---
-        ("other_blocks", np.int32),  # KV blocks held there
-        ("transfer", np.int32),  # its entry of `transfers`
         ("streamed", np.float64),  # seconds of its prefill in which KV could be sent layer by layer
-        # --- order ---
-        ("held", np.int32),  # 1: preempted by a policy, not admitted before the next Steering;
-        # 2: preempted by the engine in this pass, which may not admit it (vllm_v0)
-        ("steering", np.int32),  # number of the Steering that gave it its scores
-        ("left", np.int32),  # tree of waiting requests: request
-        ("right", np.int32),  # request
-        ("parent", np.int32),  # request
-        ("rank", np.int64),  # order among equal scores
-        ("waiting_score", np.float64),  # Steering
-        ("running_score", np.float64),  # Steering
         # --- its life ---
-        ("arrival", np.float64),  # seconds
         ("first_delay", np.float64),  # seconds: D0 of the metric
         ("first_scheduled", np.float64),  # seconds; NaN before
         ("first_token", np.float64),  # seconds; NaN before
         ("finish", np.float64),  # seconds; NaN before
-        ("predicted", np.float32),  # tokens; NaN = no prediction
-        ("priority", np.int32),
         ("tenant", np.int32),
         ("user_class", np.int32),
-        ("preemptions", np.int32),
         ("recomputed", np.int32),  # tokens whose KV was computed more than once
         ("lost", np.int32),  # of these, tokens that the prefix cache may still have
         ("migrations", np.int32),
         ("swaps", np.int32),  # how often it was swapped out
+        # --- KV on its way ---
+        ("other_blocks", np.int32),  # KV blocks held there
+        ("transfer", np.int32),  # its entry of `transfers`
         # --- async scheduling ---
         ("in_flight", np.int32),  # tokens in the iterations under way
         ("stale", np.int32),  # of these, tokens scheduled before it was preempted
         ("deferred", np.int32),  # 1: was passed over in the queue because of them
         # --- prefix caching ---
-        ("first_hash", np.int64),  # index into `hashes`
         ("num_hashes", np.int32),
+        ("first_hash", np.int64),  # index into `hashes`
         ("cached", np.int32),  # tokens found in the prefix cache, over its life
         ("table", np.int32),  # its last block on its instance: entry of `tables`
         ("other_table", np.int32),  # same in the other place
@@ -252,7 +256,9 @@ INSTANCE = np.dtype(
         ("steerings", np.int32),  # number of the Steering in force
         ("num_scored", np.int32),  # waiting requests that are held or have a score other than 0
         ("running_scored", np.int32),  # 1: some running request has a score other than 0
-        ("waiting_root", np.int32),  # request
+        ("waiting_root", np.int32),  # request, NONE = nobody waits
+        ("first_waiting", np.int32),  # request, if somebody waits
+        ("last_waiting", np.int32),  # request, if somebody waits
         ("free_blocks", np.int32),
         ("free_host_blocks", np.int32),
         ("num_swapped", np.int32),  # waiting requests whose KV is on the host

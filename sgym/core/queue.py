@@ -1,8 +1,9 @@
-"""The waiting requests of an instance: a treap through REQUEST's left, right and parent.
+"""The waiting requests of an instance: a list through REQUEST's next and previous, under a treap.
 
-Ordered by `waiting_score` (highest first), then `rank` (lowest first). Insertion, removal and
-finding the first take O(log n); walking on from there costs O(1) a step. The heap priority of a
-node is a hash of its index, so equal histories give equal trees. Reference: Seidel and Aragon 1996.
+Ordered by `waiting_score` (highest first), then `rank` (lowest first). The treap, through left,
+right and parent, finds where a request belongs, so that insertion and removal take O(log n); the
+ends of the list and a step along it cost O(1). The heap priority of a node is a hash of its index,
+so equal histories give equal trees. Reference: Seidel and Aragon 1996.
 """
 
 from sgym._jit import kernel
@@ -57,27 +58,43 @@ def rotate_up(requests, instance, node) -> None:
 
 
 @kernel
+def link(requests, instance, ahead, behind) -> None:
+    """Let one request follow another in the list; NONE stands for its ends."""
+    if ahead == NONE:
+        instance["first_waiting"] = behind
+    else:
+        requests[ahead]["next"] = behind
+    if behind == NONE:
+        instance["last_waiting"] = ahead
+    else:
+        requests[behind]["previous"] = ahead
+
+
+@kernel
 def insert(requests, instance, node) -> None:
     """Put a request into the order given by its score and rank."""
     requests[node]["left"] = NONE
     requests[node]["right"] = NONE
     requests[node]["parent"] = NONE
-    here = instance["waiting_root"]
+    here, ahead, behind = instance["waiting_root"], NONE, NONE
     if here == NONE:
         instance["waiting_root"] = node
-        return
-    while True:
+    while here != NONE:
         if before(requests, node, here):
+            behind = here
             below = requests[here]["left"]
             if below == NONE:
                 requests[here]["left"] = node
                 break
         else:
+            ahead = here
             below = requests[here]["right"]
             if below == NONE:
                 requests[here]["right"] = node
                 break
         here = below
+    link(requests, instance, ahead, node)
+    link(requests, instance, node, behind)
     requests[node]["parent"] = here
     priority = hashed(node)
     while requests[node]["parent"] != NONE and hashed(requests[node]["parent"]) < priority:
@@ -87,6 +104,7 @@ def insert(requests, instance, node) -> None:
 @kernel
 def remove(requests, instance, node) -> None:
     """Take a request out."""
+    link(requests, instance, requests[node]["previous"], requests[node]["next"])
     while True:
         left, right = requests[node]["left"], requests[node]["right"]
         if left == NONE or right == NONE:
@@ -101,37 +119,24 @@ def remove(requests, instance, node) -> None:
 
 
 @kernel
-def first(requests, instance) -> int:
+def first(instance) -> int:
     """The request at the head of the queue, or NONE."""
-    node = instance["waiting_root"]
-    if node == NONE:
-        return NONE
-    while requests[node]["left"] != NONE:
-        node = requests[node]["left"]
-    return node
+    return NONE if instance["waiting_root"] == NONE else instance["first_waiting"]
 
 
 @kernel
-def last(requests, instance) -> int:
+def last(instance) -> int:
     """The request at the end of the queue, or NONE."""
-    node = instance["waiting_root"]
-    if node == NONE:
-        return NONE
-    while requests[node]["right"] != NONE:
-        node = requests[node]["right"]
-    return node
+    return NONE if instance["waiting_root"] == NONE else instance["last_waiting"]
 
 
 @kernel
 def following(requests, node) -> int:
     """The request behind this one, or NONE."""
-    if requests[node]["right"] != NONE:
-        node = requests[node]["right"]
-        while requests[node]["left"] != NONE:
-            node = requests[node]["left"]
-        return node
-    parent = requests[node]["parent"]
-    while parent != NONE and requests[parent]["right"] == node:
-        node = parent
-        parent = requests[node]["parent"]
-    return parent
+    return requests[node]["next"]
+
+
+@kernel
+def preceding(requests, node) -> int:
+    """The request ahead of this one, or NONE."""
+    return requests[node]["previous"]

@@ -1,7 +1,7 @@
 """Acting on a Steering: reject, preempt, sort. Its caps stay in INSTANCE until the next one."""
 
 from sgym._jit import kernel
-from sgym.core import ahead, batch, handoff, log, migration, queue
+from sgym.core import ahead, arrange, batch, handoff, log, migration, queue
 from sgym.core.layout import HOST, NONE, REJECTED, RUNNING, WAITING, Move
 
 REJECTION = int(Move.REJECTION)
@@ -16,14 +16,7 @@ def steer(state, i, steered):
     INSTANCE.
     """
     requests, instance, running = state.requests, state.instances[i], state.running[i]
-    settle(requests, state.engines[i], instance)
-    sort_running(requests, instance, running)
-    for k in range(instance["num_running"]):
-        requests[running[k]]["running_score"] = 0.0
-        requests[running[k]]["waiting_score"] = 0.0
-        requests[running[k]]["held"] = 0
-    instance["running_scored"] = 0
-    instance["steerings"] += 1
+    forget(state, i)
     for entry in steered:
         if entry["reject"] and requests[entry["request"]]["phase"] == WAITING:
             reject(state, i, entry["request"])
@@ -46,6 +39,47 @@ def steer(state, i, steered):
 
 
 @kernel
+def forget(state, i):
+    """End what the last Steering said of single requests; the order that it led to persists."""
+    settle(state.requests, state.engines[i], state.instances[i])
+    forget_running(state.requests, state.instances[i], state.running[i])
+
+
+@kernel
+def forget_running(requests, instance, running):
+    """What `forget` does to running requests; the number of the Steering is a new one."""
+    sort_running(requests, instance, running)
+    for k in range(instance["num_running"]):
+        request = requests[running[k]]
+        request["running_score"] = 0.0
+        request["waiting_score"] = 0.0
+        request["held"] = 0
+    instance["running_scored"] = 0
+    instance["steerings"] += 1
+
+
+@kernel
+def forget_order(state, i):
+    """`forget`, for who then scores all requests; `put_in_order` has to follow."""
+    requests, engine, instance = state.requests, state.engines[i], state.instances[i]
+    forget_running(requests, instance, state.running[i])
+    instance["front_rank"] -= instance["num_waiting"]
+    rank = instance["front_rank"]
+    r = queue.first(instance)
+    while r != NONE:
+        unscore(engine, instance, requests[r], rank)
+        rank += 1
+        r = queue.following(requests, r)
+
+
+@kernel
+def put_in_order(state, i):
+    """Act on what `write_scores` has written to all requests of an instance."""
+    arrange.arrange(state.requests, state.instances[i])
+    sort_running(state.requests, state.instances[i], state.running[i])
+
+
+@kernel
 def reject(state, i, r):
     """Refuse a waiting request; it stays in the denominator and its reader keeps waiting."""
     batch.dequeue(state.requests, state.instances[i], r)
@@ -64,14 +98,24 @@ def score(requests, instance, entry):
     request = requests[r]
     request["steering"] = instance["steerings"]
     if request["phase"] == RUNNING:
-        request["running_score"] = entry["running_score"]
-        request["waiting_score"] = entry["waiting_score"]
-        if entry["running_score"] != 0.0:
-            instance["running_scored"] = 1
+        write_scores(instance, request, entry["waiting_score"], entry["running_score"])
     elif request["phase"] == WAITING:
         request["running_score"] = entry["running_score"]
         if entry["waiting_score"] != request["waiting_score"]:
             rescore(requests, instance, r, entry["waiting_score"])
+
+
+@kernel
+def write_scores(instance, request, waiting_score, running_score):
+    """Give a request without scores finite ones; `put_in_order` then moves all that wait."""
+    request["steering"] = instance["steerings"]
+    request["waiting_score"] = waiting_score
+    request["running_score"] = running_score
+    if request["phase"] == RUNNING:
+        if running_score != 0.0:
+            instance["running_scored"] = 1
+    elif waiting_score != 0.0:
+        instance["num_scored"] += 1
 
 
 @kernel
@@ -87,55 +131,50 @@ def rescore(requests, instance, r, waiting_score):
 def settle(requests, engine, instance):
     """Make the present order of the waiting queue its order at equal scores; end all holds.
 
-    Requests ahead of the unscored ones get ranks before theirs, those behind get ranks after, so
-    this costs O(log n) for each scored request and nothing for the others.
+    Requests ahead of the unscored ones get ranks before theirs, those behind get ranks after, which
+    leaves the tree as it is and costs nothing for the others.
     """
-    if instance["num_scored"] == 0:
+    room = instance["num_scored"]
+    if room == 0:
         return
-    by_priority = engine["by_priority"] == 1
-    r = queue.first(requests, instance)
-    in_front = NONE
+    instance["front_rank"] -= room
+    instance["back_rank"] += room
+    rank = instance["front_rank"]
+    r = queue.first(instance)
     while r != NONE and requests[r]["waiting_score"] > 0.0:
-        batch.dequeue(requests, instance, r)
-        requests[r]["parent"] = in_front  # a chain, last first
-        in_front = r
-        r = queue.first(requests, instance)
-    r = queue.last(requests, instance)
-    behind = NONE
+        unscore(engine, instance, requests[r], rank)
+        rank += 1
+        r = queue.following(requests, r)
+    rank = instance["back_rank"]
+    r = queue.last(instance)
     while r != NONE and requests[r]["waiting_score"] < 0.0:
-        batch.dequeue(requests, instance, r)
-        requests[r]["parent"] = behind  # a chain, first first
-        behind = r
-        r = queue.last(requests, instance)
-    while in_front != NONE:
-        following = requests[in_front]["parent"]
-        instance["front_rank"] -= 1
-        put_back(requests, instance, in_front, instance["front_rank"], by_priority)
-        in_front = following
-    while behind != NONE:
-        following = requests[behind]["parent"]
-        instance["back_rank"] += 1
-        put_back(requests, instance, behind, instance["back_rank"], by_priority)
-        behind = following
+        unscore(engine, instance, requests[r], rank)
+        rank -= 1
+        r = queue.preceding(requests, r)
     release(requests, instance)
+    if engine["by_priority"] == 1 or instance["num_swapped"] > 0:  # some ranks have not changed
+        arrange.arrange(requests, instance)
 
 
 @kernel
-def put_back(requests, instance, r, rank, by_priority):
-    """Insert a dequeued request unscored; under the priority policy its rank never changes."""
-    request = requests[r]
-    if not by_priority and request["other"] != HOST:
-        request["rank"] = rank
+def unscore(engine, instance, request, rank):
+    """Take score and hold from a waiting request, and give it a rank.
+
+    Under the priority policy, and where it is swapped, its rank never changes.
+    """
+    held = batch.is_held(request)
+    instance["num_held"] -= 1 if held else 0
+    instance["num_scored"] -= 1 if held or request["waiting_score"] != 0.0 else 0
     request["waiting_score"] = 0.0
     request["held"] = 0
-    batch.count_waiting(instance, request, 1)
-    queue.insert(requests, instance, r)
+    if engine["by_priority"] == 0 and request["other"] != HOST:
+        request["rank"] = rank
 
 
 @kernel
 def release(requests, instance):
     """End the holds of requests that a Steering preempted."""
-    r = queue.first(requests, instance)
+    r = queue.first(instance)
     while instance["num_held"] > 0 and r != NONE:
         request = requests[r]
         if request["held"]:

@@ -87,7 +87,7 @@ def next_swapped(requests, instance):
     """
     if instance["num_swapped"] == 0:
         return NONE
-    r = queue.first(requests, instance)
+    r = queue.first(instance)
     while r != NONE:
         request = requests[r]
         held = request["held"] == 1 or request["waiting_score"] == -math.inf
@@ -198,7 +198,7 @@ def release_victims(requests, instance):
     """The requests that this pass has preempted may be admitted from the next one on."""
     if instance["num_preempted"] == 0:
         return
-    r = queue.first(requests, instance)
+    r = queue.first(instance)
     while r != NONE:
         if requests[r]["held"] == 2:
             batch.let_go(instance, requests[r])

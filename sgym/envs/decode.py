@@ -1,13 +1,13 @@
 """From an action to what it does, and which actions are valid."""
 
 from sgym._jit import kernel
-from sgym.core.layout import SCHEDULE
+from sgym.core.layout import NONE, SCHEDULE
 from sgym.envs import placement
-from sgym.envs.actions import BUDGET_LEVELS, NEUTRAL
+from sgym.envs.actions import BUDGET_LEVELS
 from sgym.envs.desk import KNOBS, ROUTING, SCORES, SLOTS
 from sgym.envs.entries import chunks_prompts
-from sgym.envs.orderings import act_index, act_knobs, is_valid_knob
-from sgym.envs.slots import act_scores, act_slots, is_valid_verb, offer_migrations
+from sgym.envs.orderings import NUM_KNOBS, NUM_LIMITS, act_index, act_knobs, is_valid_knob
+from sgym.envs.slots import act_scores, act_slots, offer_migrations, valid_verbs
 
 
 @kernel
@@ -55,9 +55,11 @@ def fill_mask(state, desk, mask):
         fill_destinations_mask(desk, mask)
     elif settings["action"] == KNOBS:
         i = max(state.cluster[0]["instance"], 0)
-        for knob in range(mask.size):
-            valid = is_valid_knob(state.instances[i], state.engines[i], knob)
-            mask[knob] = 1 if valid else 0
+        mask[:] = 0
+        for limit in range(NUM_LIMITS):  # nothing else makes a knob invalid
+            if is_valid_knob(state.instances[i], state.engines[i], limit):
+                for knob in range(limit, NUM_KNOBS, NUM_LIMITS):
+                    mask[knob] = 1
 
 
 @kernel
@@ -67,11 +69,10 @@ def fill_slots_mask(state, desk, mask):
     width = settings["num_verbs"]
     places = placement.is_placement(state.cluster[0]["decision"])
     for k in range(count):
+        verbs = valid_verbs(state, desk, NONE if places else desk.slots[k])
+        row = mask[k * width : (k + 1) * width]
         for verb in range(width):
-            valid = verb == NEUTRAL or (
-                not places and is_valid_verb(state, desk, desk.slots[k], verb)
-            )
-            mask[k * width + verb] = 1 if valid else 0
+            row[verb] = (verbs >> verb) & 1
     chunks = chunks_prompts(state.engines[max(state.cluster[0]["instance"], 0)])
     levels = mask[count * width :]
     for level in range(BUDGET_LEVELS):

@@ -6,7 +6,7 @@ import numpy as np
 
 from sgym._jit import References, by_reference
 from sgym.core.layout import STEERED
-from sgym.envs.features import COLUMN
+from sgym.envs.features import Columns
 from sgym.policies.memory import POLICY, Memory
 from sgym.policies.trigger import TRIGGER
 
@@ -54,10 +54,11 @@ class DeskArrays(NamedTuple):
     slots: np.ndarray  # int32 (num_slots,): requests shown, NONE = empty
     destinations: np.ndarray  # int32 (num_instances,): 1 = may be named in the present decision
     prefill_times: np.ndarray  # float64 (num_instances,): seconds per prompt token
-    request_columns: np.ndarray  # COLUMN (F,)
-    instance_columns: np.ndarray  # COLUMN (G,)
-    cluster_columns: np.ndarray  # COLUMN (H,)
+    request_columns: Columns  # of F features
+    instance_columns: Columns  # of G features
+    cluster_columns: Columns  # of H features
     raw: np.ndarray  # float64, work: numbers before scaling
+    picked: np.ndarray  # float64 (ABREAST, most), work: those of them that are seen
     steered: np.ndarray  # STEERED (num_requests,), work
 
 
@@ -76,10 +77,11 @@ by_reference(
         "slots": (np.dtype(np.int32), 1),
         "destinations": (np.dtype(np.int32), 1),
         "prefill_times": (np.dtype(np.float64), 1),
-        "request_columns": (COLUMN, 1),
-        "instance_columns": (COLUMN, 1),
-        "cluster_columns": (COLUMN, 1),
+        "request_columns": Columns,
+        "instance_columns": Columns,
+        "cluster_columns": Columns,
         "raw": (np.dtype(np.float64), 1),
+        "picked": (np.dtype(np.float64), 2),
         "steered": (STEERED, 1),
     },
 )

@@ -6,9 +6,11 @@ eye is sharpest), else x / scale, and is then clipped to [low, high].
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
+from sgym._jit import References, by_reference
 from sgym.errors import ScenarioError
 
 
@@ -208,15 +210,25 @@ TABLES = {
     "cluster": CLUSTER_FEATURES,
 }
 
-# A selected feature, for the kernels: which raw number, and how it is scaled.
-COLUMN = np.dtype(
-    [
-        ("raw", np.int32),
-        ("squash", np.int32),
-        ("scale", np.float64),
-        ("low", np.float64),
-        ("high", np.float64),
-    ]
+
+class ColumnArrays(NamedTuple):
+    """The arrays of Columns, each with an entry per selected feature."""
+
+    raw: np.ndarray  # uint32: place of the raw number x
+    squash: np.ndarray  # float64: 1, or 0 for x / scale
+    scale: np.ndarray  # float64
+    low: np.ndarray  # float64
+    high: np.ndarray  # float64
+
+
+class Columns(References, ColumnArrays):
+    """Selected features, for the kernels: x becomes x / (squash * |x| + scale), then clipped."""
+
+
+by_reference(
+    Columns,
+    {"raw": (np.dtype(np.uint32), 1)}
+    | {name: (np.dtype(np.float64), 1) for name in ColumnArrays._fields[1:]},
 )
 
 
@@ -250,16 +262,14 @@ def selected(table: str, when: Sequence[str], extra: Sequence[str]) -> tuple[Fea
     )
 
 
-def columns(table: str, chosen: Sequence[Feature]) -> np.ndarray:
-    """COLUMN (number of chosen features,) for the kernels."""
+def columns(table: str, chosen: Sequence[Feature]) -> Columns:
+    """The chosen features of a table, for the kernels."""
     where = places(TABLES[table])
-    rows = np.zeros(len(chosen), COLUMN)
-    for row, feature in zip(rows, chosen, strict=True):
-        row["raw"] = where[feature.name]
-        row["squash"] = feature.squash
-        row["scale"] = feature.scale
-        row["low"], row["high"] = feature.low, feature.high
-    return rows
+    numbers = [(float(f.squash), f.scale, f.low, f.high) for f in chosen]
+    return Columns(
+        np.array([where[feature.name] for feature in chosen], np.uint32),
+        *np.array(numbers, np.float64).T.copy(),
+    )
 
 
 def bounds(chosen: Sequence[Feature], repeats: int) -> tuple[np.ndarray, np.ndarray]:

@@ -108,7 +108,7 @@ class Lanes:
             fine = not np.isnan(taken).any()
         else:
             most = space.n if discrete else space.nvec  # type: ignore[attr-defined]
-            fine = bool(((taken >= 0) & (taken < most) & (taken % 1 == 0)).all())
+            fine = bool(((taken >= 0) & (taken < most) & (taken == np.floor(taken))).all())
         if not fine:
             raise no_action(space, action)
 
@@ -125,8 +125,8 @@ class Lanes:
 
     def metrics(self, k: int) -> dict[str, float]:
         """What the `info` of the last step of lane `k` says of its episode."""
-        summary = self.simulators[k].result().summary
-        return {name: float(summary[name]) for name in self.plan.final}
+        columns = self.simulators[k].result().headline
+        return {name: float(columns[name]) for name in self.plan.final}
 
     def snapshot(self, k: int) -> tuple[Any, ...]:
         """A copy of everything of lane `k` that changes."""

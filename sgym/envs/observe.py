@@ -21,6 +21,7 @@ from sgym.policies import trigger as triggers
 
 _R, _I, _C = places(REQUEST_FEATURES), places(INSTANCE_FEATURES), places(CLUSTER_FEATURES)
 NUM_RAW = max(len(_R), len(_I), len(_C))
+ABREAST = 8  # requests whose numbers are scaled after another
 
 R_PRESENT, R_RUNNING, R_PREFILLING = _R["present"], _R["running"], _R["prefilling"]
 R_SLACK, R_LATENESS, R_WAITED = _R["slack"], _R["lateness"], _R["waited"]
@@ -67,7 +68,7 @@ def fill_slots(state, i, slots):
         place = k if k < half else count - 1 - (k - half)
         slots[place] = state.running[i, num_running - 1 - k]
     shown = min(num_waiting, count - half + max(0, half - num_running))
-    r = queue.first(state.requests, state.instances[i])
+    r = queue.first(state.instances[i])
     for k in range(shown):
         place = half + k if half + k < count else half - 1 - (half + k - count)
         slots[place] = r
@@ -75,18 +76,48 @@ def fill_slots(state, i, slots):
 
 
 @kernel
-def scaled(column, raw):
-    """The raw number of a column, scaled and clipped."""
-    x = raw[column["raw"]]
-    x = x / (abs(x) + column["scale"]) if column["squash"] else x / column["scale"]
-    return min(max(x, column["low"]), column["high"])
+def scaled(columns, j, raw):
+    """The raw number of column `j`, scaled and clipped."""
+    x = raw[columns.raw[j]]
+    x = x / (columns.squash[j] * abs(x) + columns.scale[j])
+    return min(max(x, columns.low[j]), columns.high[j])
 
 
 @kernel
-def encode(columns, raw, out, at):
-    """Write the chosen numbers into out[at:]."""
-    for j in range(columns.size):
-        out[at + j] = scaled(columns[j], raw)
+def pick(columns, raw, picked):
+    """Write the chosen ones of the raw numbers into `picked`."""
+    for j in range(columns.raw.size):
+        picked[j] = raw[columns.raw[j]]
+
+
+@kernel
+def encode(columns, picked, out):
+    """Write the numbers from `pick` into `out`, scaled and clipped; several are done at once."""
+    squash, scale, low, high = columns.squash, columns.scale, columns.low, columns.high
+    for j in range(out.size):
+        x = picked[j] / (squash[j] * abs(picked[j]) + scale[j])
+        out[j] = min(max(x, low[j]), high[j])
+
+
+@kernel
+def show_requests(state, desk, measure, requests_out):
+    """Write what is seen of the requests in `desk.slots`; they are measured by an engine's limits.
+
+    A few at a time, because a processor waits where it reads together what was just written apart.
+    """
+    columns, now = desk.request_columns, state.cluster[0]["clock"]
+    width = columns.raw.size
+    requests_out[:] = 0.0
+    for first in range(0, desk.slots.size, ABREAST):
+        slots = desk.slots[first : first + ABREAST]
+        for k in range(slots.size):
+            if slots[k] != NONE:
+                request_numbers(state.requests[slots[k]], state.engines[measure], now, desk.raw)
+                pick(columns, desk.raw, desk.picked[k])
+        for k in range(slots.size):
+            if slots[k] != NONE:
+                out = requests_out[(first + k) * width : (first + k + 1) * width]
+                encode(columns, desk.picked[k], out)
 
 
 @kernel
@@ -178,6 +209,9 @@ def hidden_numbers(state, i, slots, raw):
     instance = state.instances[i]
     running, waiting = instance["num_running"], instance["num_waiting"]
     tokens = instance["waiting_tokens"]
+    if running + waiting <= slots.size:  # all are shown
+        running, waiting, tokens = 0, 0, 0
+        slots = slots[:0]
     for r in slots:
         if r == NONE:
             continue
@@ -241,12 +275,8 @@ def observe(state, desk, requests_out, instances_out, cluster_out):
     i = max(cluster["instance"], 0)  # nobody has asked in an episode without a decision
     measure = 0 if decision == ROUTE else i
     choose_slots(state, desk, i)
-    width = desk.request_columns.size
-    requests_out[:] = 0.0
-    for k in range(desk.slots.size):
-        if desk.slots[k] != NONE:
-            request_numbers(state.requests[desk.slots[k]], state.engines[measure], now, raw)
-            encode(desk.request_columns, raw, requests_out, k * width)
+    show_requests(state, desk, measure, requests_out)
+    width = desk.instance_columns.raw.size
     asks = decision == SCHEDULE or decision == HANDOFF
     for j in range(state.instances.size):
         reports = desk.memory.reports if stale and (places or j != i) else state.instances
@@ -254,6 +284,9 @@ def observe(state, desk, requests_out, instances_out, cluster_out):
         if desk.settings[0]["num_destinations"] > 0:
             cluster_instance_numbers(reports[j], state.engines[j], desk.prefill_times[j], raw)
             router_numbers(state, j, raw)
-        encode(desk.instance_columns, raw, instances_out, j * desk.instance_columns.size)
+        out = instances_out[j * width : (j + 1) * width]
+        pick(desk.instance_columns, raw, desk.picked[0])
+        encode(desk.instance_columns, desk.picked[0], out)
     cluster_numbers(state, desk, i, now, raw)
-    encode(desk.cluster_columns, raw, cluster_out, 0)
+    pick(desk.cluster_columns, raw, desk.picked[0])
+    encode(desk.cluster_columns, desk.picked[0], cluster_out)

@@ -15,7 +15,7 @@ from sgym.envs.actions import (
     RESERVATIONS,
     SPF,
 )
-from sgym.envs.entries import apply, chunks_prompts, name, open_limits
+from sgym.envs.entries import chunks_prompts, open_limits
 from sgym.envs.observe import request_numbers, scaled
 
 NUM_LIMITS, NUM_RESERVATIONS = len(LIMITS), len(RESERVATIONS)
@@ -90,61 +90,54 @@ def act_knobs(state, desk, knob, i):
     elif limit == GENTLE:
         instance["token_budget"] = max(1, engine["max_num_batched_tokens"] // 4)
         instance["chunk_cap"] = max(1, engine["max_num_batched_tokens"] // 8)
-    force = desk.in_force[i]
+    force, aging = desk.in_force[i], desk.settings[0]["aging"]
     if force["ordering"] == ordering and force["preemptions"] == instance["preemptions"]:
-        order_newcomers(state, desk, ordering, i)
+        order_newcomers(state, ordering, aging, i)
     else:
-        order_all(state, desk, ordering, i)
+        order_all(state, ordering, aging, i)
     force["ordering"] = ordering
     force["preemptions"] = instance["preemptions"]
     return 0
 
 
 @kernel
-def rank(entry, request, ordering, aging, extra):
+def rank(instance, request, ordering, aging, extra):
     """Write the scores of a request under an ordering, plus `extra`, for both queues."""
-    entry["waiting_score"] = waiting_order(ordering, request, aging) + extra
-    entry["running_score"] = running_order(ordering, request) + extra
+    waiting = waiting_order(ordering, request, aging)
+    running = running_order(ordering, request)
+    steer.write_scores(instance, request, waiting + extra, running + extra)
 
 
 @kernel
-def order_all(state, desk, ordering, i):
+def order_all(state, ordering, aging, i):
     """Score every request of the instance."""
-    count, aging = 0, desk.settings[0]["aging"]
-    for k in range(state.instances[i]["num_running"]):
-        r = state.running[i, k]
-        name(desk.steered[count], r)
-        rank(desk.steered[count], state.requests[r], ordering, aging, 0.0)
-        count += 1
-    r = queue.first(state.requests, state.instances[i])
+    requests, instance = state.requests, state.instances[i]
+    steer.forget_order(state, i)
+    for k in range(instance["num_running"]):
+        rank(instance, requests[state.running[i, k]], ordering, aging, 0.0)
+    r = queue.first(instance)
     while r != NONE:
-        name(desk.steered[count], r)
-        rank(desk.steered[count], state.requests[r], ordering, aging, 0.0)
-        count += 1
-        r = queue.following(state.requests, r)
-    apply(state, desk, i, count)
+        rank(instance, requests[r], ordering, aging, 0.0)
+        r = queue.following(requests, r)
+    steer.put_in_order(state, i)
 
 
 @kernel
-def order_newcomers(state, desk, ordering, i):
+def order_newcomers(state, ordering, aging, i):
     """What `order_all` would do where the same ordering is in force: O(log n) per new arrival.
 
     A waiting request's score depends on nothing that changes while it waits; those without a score,
     the new ones, are the last of the queue.
     """
-    requests, instance, entry = state.requests, state.instances[i], desk.steered[0]
-    aging = desk.settings[0]["aging"]
+    requests, instance = state.requests, state.instances[i]
     for k in range(instance["num_running"]):
-        r = state.running[i, k]
-        name(entry, r)
-        rank(entry, requests[r], ordering, aging, 0.0)
-        steer.score(requests, instance, entry)
-    r = queue.last(requests, instance)
+        rank(instance, requests[state.running[i, k]], ordering, aging, 0.0)
+    r = queue.last(instance)
     while r != NONE and requests[r]["waiting_score"] == 0.0:
-        name(entry, r)
-        rank(entry, requests[r], ordering, aging, 0.0)
-        steer.score(requests, instance, entry)
-        r = queue.last(requests, instance)
+        requests[r]["steering"] = instance["steerings"]
+        requests[r]["running_score"] = running_order(ordering, requests[r])
+        steer.rescore(requests, instance, r, waiting_order(ordering, requests[r], aging))
+        r = queue.last(instance)
 
 
 @kernel
@@ -153,23 +146,20 @@ def act_index(state, desk, action, i):
 
     The first weights are those of waiting requests, the second those of running ones.
     """
-    settings, instance, engine = desk.settings[0], state.instances[i], state.engines[i]
-    base, aging, width, count = settings["base"], settings["aging"], desk.request_columns.size, 0
+    settings, requests, instance = desk.settings[0], state.requests, state.instances[i]
+    base, aging, width = settings["base"], settings["aging"], desk.request_columns.raw.size
+    set_limits(state, settings, instance, state.engines[i], action[2 * width :], i)
+    steer.forget_order(state, i)
     for k in range(instance["num_running"]):
         r = state.running[i, k]
-        name(desk.steered[count], r)
         extra = weighted(state, desk, action[width : 2 * width], r, i)
-        rank(desk.steered[count], state.requests[r], base, aging, extra)
-        count += 1
-    r = queue.first(state.requests, instance)
+        rank(instance, requests[r], base, aging, extra)
+    r = queue.first(instance)
     while r != NONE:
-        name(desk.steered[count], r)
         extra = weighted(state, desk, action[:width], r, i)
-        rank(desk.steered[count], state.requests[r], base, aging, extra)
-        count += 1
-        r = queue.following(state.requests, r)
-    set_limits(state, settings, instance, engine, action[2 * width :], i)
-    apply(state, desk, i, count)
+        rank(instance, requests[r], base, aging, extra)
+        r = queue.following(requests, r)
+    steer.put_in_order(state, i)
     return 0
 
 
@@ -181,7 +171,7 @@ def weighted(state, desk, weights, r, i):
     total = 0.0
     for j in range(weights.size):
         if weights[j] != 0.0:
-            total += weights[j] * scaled(desk.request_columns[j], raw)
+            total += weights[j] * scaled(desk.request_columns, j, raw)
     return GAIN * total
 
 

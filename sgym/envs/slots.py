@@ -17,20 +17,22 @@ def offer_migrations(state, desk, i):
 
 
 @kernel
-def is_valid_verb(state, desk, r, verb):
-    """Whether a verb applies to request `r` of a slot."""
-    settings = desk.settings[0]
-    if verb == NEUTRAL:
-        return True
+def valid_verbs(state, desk, r):
+    """Which verbs apply to request `r` of a slot: bit v is set for verb v."""
+    verbs = 1 << NEUTRAL
     if r == NONE:
-        return False
-    if verb == PROMOTE:
-        return True
-    if verb == MIGRATE:
-        return settings["migrates"] == 1 and moves.may_move(state, state.requests[r]["instance"], r)
-    if state.requests[r]["phase"] == RUNNING:
-        return verb == PREEMPT
-    return verb == HOLD or (verb == REJECT and settings["allow_reject"] == 1)
+        return verbs
+    settings, request = desk.settings[0], state.requests[r]
+    verbs |= 1 << PROMOTE
+    if request["phase"] == RUNNING:
+        verbs |= 1 << PREEMPT
+    else:
+        verbs |= 1 << HOLD
+        if settings["allow_reject"]:
+            verbs |= 1 << REJECT
+    if settings["migrates"] and moves.may_move(state, request["instance"], r):
+        verbs |= 1 << MIGRATE
+    return verbs
 
 
 @kernel
@@ -48,7 +50,8 @@ def act_slots(state, desk, action, i):
         verb, r = int(action[k]), desk.slots[k]
         if verb == NEUTRAL:
             continue
-        if not is_valid_verb(state, desk, r, verb) or (verb == MIGRATE and destination == NONE):
+        valid = (valid_verbs(state, desk, r) >> verb) & 1
+        if not valid or (verb == MIGRATE and destination == NONE):
             invalid += 1
             continue
         entry = desk.steered[named]

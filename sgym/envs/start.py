@@ -6,6 +6,7 @@ from sgym.core.latency import iteration_time, prefill_attention
 from sgym.core.layout import INSTANCE, NONE, STEERED, State
 from sgym.envs import actions, observe
 from sgym.envs.desk import ACTIONS, IN_FORCE, PLACING, ROUTING, SETTINGS, Desk
+from sgym.envs.features import Columns
 from sgym.envs.options import Options
 from sgym.policies import kinds
 from sgym.policies.trigger import fresh_triggers
@@ -18,7 +19,7 @@ def fresh_desk(
     simulator: Simulator,
     chosen: Options,
     layout: actions.Layout,
-    columns: dict[str, np.ndarray],
+    columns: dict[str, Columns],
     times: np.ndarray,
 ) -> Desk:
     """What an environment keeps, before its first decision.
@@ -27,7 +28,7 @@ def fresh_desk(
         simulator: as `reset` left it.
         chosen: arguments of the environment.
         layout: of its actions.
-        columns: table of features -> COLUMN.
+        columns: table of features -> its columns.
         times: from `prefill_times`.
     """
     start, end = simulator.window
@@ -65,6 +66,7 @@ def fresh_desk(
         instance_columns=columns["instances"],
         cluster_columns=columns["cluster"],
         raw=np.zeros(observe.NUM_RAW),
+        picked=np.zeros((observe.ABREAST, observe.NUM_RAW)),
         steered=np.zeros(len(simulator.state.requests), STEERED),
     )
 

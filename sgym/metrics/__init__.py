@@ -3,7 +3,7 @@
 from sgym.metrics.frames import requests_frame
 from sgym.metrics.intervals import Interval, mean_interval, paired_difference
 from sgym.metrics.smooth import benefit, idle_latency, smooth_goodput
-from sgym.metrics.summary import Baseline, baseline, summarize
+from sgym.metrics.summary import Baseline, baseline, headline, summarize
 from sgym.metrics.token_times import from_token_times, score_log
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "baseline",
     "benefit",
     "from_token_times",
+    "headline",
     "idle_latency",
     "mean_interval",
     "paired_difference",

@@ -45,12 +45,12 @@ def reorder_waiting(state, i):
     """Make each waiting request's running score, which it does not need, its waiting score."""
     requests, instance = state.requests, state.instances[i]
     chain = NONE
-    r = queue.first(requests, instance)
+    r = queue.first(instance)
     while r != NONE:
         batch.dequeue(requests, instance, r)
         requests[r]["parent"] = chain
         chain = r
-        r = queue.first(requests, instance)
+        r = queue.first(instance)
     while chain != NONE:
         following = requests[chain]["parent"]
         requests[chain]["waiting_score"] = requests[chain]["running_score"]
@@ -91,4 +91,4 @@ def blocks_needed(state, i, r, tokens):
 @kernel
 def first_waiting(state, i):
     """Head of the queue of instance i, held ones included, or NONE."""
-    return queue.first(state.requests, state.instances[i])
+    return queue.first(state.instances[i])

@@ -115,7 +115,7 @@ def before_batch(state, policy, memory, i):
 @kernel
 def forget(state, i):
     """Take back the scores of the last choice: waiting requests stand in their old order again."""
-    r = queue.first(state.requests, state.instances[i])
+    r = queue.first(state.instances[i])
     while r != NONE:
         state.requests[r]["running_score"] = 0.0
         r = queue.following(state.requests, r)
@@ -160,7 +160,7 @@ def rate_all(state, policy, memory, i, pace):
     blocks = 0
     for k in range(state.instances[i]["num_running"]):
         blocks += weight(engine, state.requests[state.running[i, k]])
-    r = queue.first(state.requests, state.instances[i])
+    r = queue.first(state.instances[i])
     while r != NONE:
         blocks += weight(engine, state.requests[r])
         r = queue.following(state.requests, r)
@@ -170,7 +170,7 @@ def rate_all(state, policy, memory, i, pace):
         r = state.running[i, k]
         state.requests[r]["waiting_score"] = rating(state, policy, i, r, pace)
         memory.requests[r]["picked"] = 0
-    r = queue.first(state.requests, state.instances[i])
+    r = queue.first(state.instances[i])
     while r != NONE:  # kept apart first, as scoring moves them
         state.requests[r]["running_score"] = rating(state, policy, i, r, pace)
         r = queue.following(state.requests, r)

@@ -27,7 +27,7 @@ def open_gate(state, policy, i):
     """
     engine, instance = state.engines[i], state.instances[i]
     most = int(engine["max_num_batched_tokens"])
-    r = queue.first(state.requests, instance)
+    r = queue.first(instance)
     if instance["role"] == PREFILL:
         tokens = int(policy["prefill_batch"])
         if r != NONE:

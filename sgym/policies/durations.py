@@ -50,7 +50,7 @@ def queue_time(state, memory, i):
         if request["prefilling"]:
             known = int(request["prompt"]) + int(request["generated"])
             seconds += prefill_time(state, i, known, int(request["computed"]))
-    r = queue.first(state.requests, instance)
+    r = queue.first(instance)
     while r != NONE:
         if state.requests[r]["other"] == NONE:
             seconds += expected_time(state, memory, i, r)

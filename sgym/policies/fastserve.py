@@ -66,7 +66,7 @@ def before_batch(state, policy, memory, i):
 def promote_starved(state, policy, memory, i):
     """Those not served for `starvation` seconds go to the front of the highest level."""
     now = state.cluster[0]["clock"]
-    r = queue.first(state.requests, state.instances[i])
+    r = queue.first(state.instances[i])
     while r != NONE:
         following = queue.following(state.requests, r)
         if now - memory.requests[r]["served"] >= policy["starvation"]:
@@ -157,7 +157,7 @@ def admit_only(state, policy, i, picked, evicts):
 @kernel
 def hold_swapped(state, i):
     """Keep all that are swapped on the host."""
-    r = queue.first(state.requests, state.instances[i])
+    r = queue.first(state.instances[i])
     while r != NONE:
         if state.requests[r]["other"] == HOST:
             acting.hold(state, i, r)
@@ -176,7 +176,7 @@ def hold_others(state, policy, i, rules):
     picked, needed, evicts = rules
     room = instance["free_blocks"] - needed - int(policy["batch"])
     come, looked = 0, 0
-    r = queue.first(state.requests, instance)
+    r = queue.first(instance)
     while r != NONE:
         request = state.requests[r]
         if request["other"] != HOST:

@@ -67,7 +67,7 @@ def num_admissible(state, policy, memory, i):
     lists = 1 if present == 0 else min(LISTS, SAMPLES // present + 1)
     sample_running(state, memory, i, lists)
     admitted = 0
-    r = queue.first(state.requests, instance)
+    r = queue.first(instance)
     while r != NONE and present + admitted < engine["max_num_seqs"]:
         request = state.requests[r]
         peak = 0

@@ -26,7 +26,7 @@ def supply(state, i):
     instance = state.instances[i]
     running = int(instance["num_running"]) + int(instance["num_loading"])
     free = int(instance["free_blocks"])
-    r = queue.first(state.requests, instance)
+    r = queue.first(instance)
     if r != NONE:
         running += 1
         free -= loads.known_blocks(state.requests[r], state.engines[i]["block_size"])
@@ -119,7 +119,7 @@ def side(state, policy, free, i):
     instance = state.instances[i]
     if instance["role"] == PREFILL:
         return 0
-    r = queue.first(state.requests, instance)
+    r = queue.first(instance)
     killed = r != NONE and state.requests[r]["preemptions"] > 0  # victims wait in front
     if free <= -policy["threshold"] or killed or instance["next_role"] != NONE:
         return -1

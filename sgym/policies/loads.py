@@ -114,7 +114,7 @@ def blocks_to_come(state, i):
         request = state.requests[state.running[i, k]]
         if request["prefilling"]:
             blocks += max(known_blocks(request, size) - int(request["blocks"]), 0)
-    r = queue.first(state.requests, state.instances[i])
+    r = queue.first(state.instances[i])
     while r != NONE:
         blocks += known_blocks(state.requests[r], size)
         r = queue.following(state.requests, r)

@@ -47,7 +47,7 @@ def before_batch(state, policy, memory, i):
 def rescue_starved(state, policy, memory, i):
     """Boost those that have not run for `starvation` iterations, waiting or running."""
     now = memory.instances[i]["iterations"]
-    r = queue.first(state.requests, state.instances[i])
+    r = queue.first(state.instances[i])
     while r != NONE:
         following = queue.following(state.requests, r)
         if boost(policy, memory.requests[r], now):

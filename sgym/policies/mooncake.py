@@ -125,7 +125,7 @@ def still_decoding(state, i, since):
             more, context = if_begun_after(state.requests[transfer["request"]], begun)
             count += more
             tokens += context
-    r = queue.first(state.requests, state.instances[i])
+    r = queue.first(state.instances[i])
     while r != NONE:
         more, context = if_begun_after(state.requests[r], begun)
         count += more
@@ -161,7 +161,7 @@ def newly_decoding(state, memory, i, times):
         if until - duration < done <= until:
             count += 1
             tokens += known
-    r = queue.first(state.requests, instance)
+    r = queue.first(instance)
     while r != NONE and done <= until:
         done += durations.expected_time(state, memory, i, r)
         if until - duration < done <= until:

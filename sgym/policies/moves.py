@@ -42,7 +42,7 @@ def can_move_any(state, i):
     for k in range(state.instances[i]["num_running"]):
         if may_move(state, i, state.running[i, k]):
             return True
-    r = queue.first(state.requests, state.instances[i])
+    r = queue.first(state.instances[i])
     while r != NONE:
         if may_move(state, i, r):
             return True

@@ -44,7 +44,7 @@ def on_arrival(state, policy, i):
 @kernel
 def before_batch(state, policy, i):
     """Relegate who has become hopeless, order the running ones, and set the token budget."""
-    r = queue.first(state.requests, state.instances[i])
+    r = queue.first(state.instances[i])
     while r != NONE and state.requests[r]["waiting_score"] > HOPELESS / 2:
         following = queue.following(state.requests, r)
         acting.rescore(state, i, r, score(state, policy, i, r, state.requests[r]["computed"]))

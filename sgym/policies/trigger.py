@@ -140,7 +140,7 @@ def waiting_runs_dry(requests, instance, trigger, now):
     """Whether a waiting request came near running dry since the last look; finds the next one."""
     found = False
     following = NEVER
-    r = queue.first(requests, instance)
+    r = queue.first(instance)
     while r != NONE:
         moment = endangered_from(requests[r])
         if moment > now:
@@ -159,7 +159,7 @@ def can_admit(state, instance, i):
     if instance["num_running"] >= engine["max_num_seqs"]:
         return False
     tried = 0
-    r = queue.first(state.requests, instance)
+    r = queue.first(instance)
     while r != NONE and tried < LOOKED_AT:
         request = state.requests[r]
         if engine["former"] == batch.ORCA:

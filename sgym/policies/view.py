@@ -207,7 +207,7 @@ class ClusterView:
 
 def waiting_order(state: State, instance: int) -> Iterator[int]:
     """Indexes of an instance's waiting requests, from the head of its queue."""
-    index = int(queue.first(state.requests, state.instances[instance]))
+    index = int(queue.first(state.instances[instance]))
     while index != NONE:
         yield index
         index = int(queue.following(state.requests, index))

@@ -20,14 +20,14 @@ def order_by_counter(state, policy, memory, i):
     for client in clients:
         client["was_queued"] = client["queued"]
         client["queued"] = 0
-    r = queue.first(requests, instance)
+    r = queue.first(instance)
     while r != NONE:
         clients[requests[r]["tenant"]]["queued"] += 1
         r = queue.following(requests, r)
     lift_newcomers(clients)
     for client in clients:
         client["tag"] = client["counter"]
-    r = queue.first(requests, instance)
+    r = queue.first(instance)
     while r != NONE:
         request = requests[r]
         client = clients[request["tenant"]]

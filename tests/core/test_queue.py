@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 
 from sgym._jit import python_version
-from sgym.core import batch, build, heap, queue, random, steer
+from sgym.core import arrange, batch, build, heap, queue, random, steer
 from sgym.core.layout import (
     CLUSTER,
     ENGINE,
     EVENT,
+    HOST,
     INSTANCE,
     LATENCY,
     NEVER,
@@ -37,12 +38,22 @@ def waiting_line(num_requests, by_priority=0):
 
 
 def order(requests, instance):
-    r = queue.first(requests, instance)
+    r = queue.first(instance)
     found = []
     while r != NONE:
         found.append(int(r))
         r = queue.following(requests, r)
     return found
+
+
+def tree_order(requests, node):
+    if node == NONE:
+        return []
+    left, right = requests[node]["left"], requests[node]["right"]
+    for child in (left, right):
+        assert child == NONE or requests[child]["parent"] == node
+        assert child == NONE or queue.hashed(child) <= queue.hashed(node)
+    return [*tree_order(requests, left), int(node), *tree_order(requests, right)]
 
 
 def give_scores(requests, engine, instance, scores, **verbs):
@@ -164,7 +175,38 @@ def test_the_tree_equals_a_sorted_list_under_random_use():
             assert order(requests, instance) == sorted(present, key=present.__getitem__)
             assert instance["num_waiting"] == len(present)
             if present:
-                assert queue.last(requests, instance) == max(present, key=present.__getitem__)
+                assert queue.last(instance) == max(present, key=present.__getitem__)
+            assert tree_order(requests, instance["waiting_root"]) == order(requests, instance)
+
+
+@pytest.mark.parametrize("num_waiting", [0, 1, 2, 7, 40])
+def test_all_scores_at_once_lead_to_the_same_queue_as_one_after_the_other(num_waiting):
+    draw = python_random.Random(num_waiting)
+    scores = {r: draw.choice([0.0, 1.0, 2.0, -1.0, draw.random()]) for r in range(num_waiting)}
+    once, one_by_one = waiting_line(num_waiting + 1), waiting_line(num_waiting + 1)
+    for requests, engine, instance in (once, one_by_one):
+        for r in range(num_waiting):
+            batch.enqueue(requests, engine, instance, r, False)
+    give_scores(*one_by_one, scores)
+    requests, _, instance = once
+    for r, score in scores.items():
+        steer.write_scores(instance, requests[r], score, 0.0)
+    arrange.arrange(requests, instance)
+    assert order(*once[::2]) == order(*one_by_one[::2])
+    assert tree_order(requests, instance["waiting_root"]) == order(*once[::2])
+    assert instance["num_scored"] == one_by_one[2]["num_scored"]
+
+
+def test_swapped_requests_stay_in_front_when_scores_end():
+    requests, engine, instance = waiting_line(3)
+    requests[0]["other"] = HOST
+    instance["num_swapped"] = 1
+    for r in range(3):
+        batch.enqueue(requests, engine, instance, r, False)
+    give_scores(requests, engine, instance, {2: 1.0})
+    assert order(requests, instance) == [2, 0, 1]
+    give_scores(requests, engine, instance, {})
+    assert order(requests, instance) == [0, 2, 1]
 
 
 def test_the_event_heap_orders_by_time_then_kind_then_index():
