@@ -14,7 +14,7 @@ from sgym.comparison.store import Store, make_folder
 from sgym.comparison.table import summary_table
 from sgym.config import Scenario
 from sgym.errors import PolicyError, ScenarioError
-from sgym.export import Bundle, resolve
+from sgym.export import Stored, resolve
 from sgym.export.names import AnyPolicy
 from sgym.loading import load_scenario
 from sgym.simulator import Source
@@ -150,7 +150,7 @@ def labelled(policies: Sequence[AnyPolicy]) -> dict[str, Any]:
     named: dict[str, Any] = {}
     for policy in policies:
         found = resolve(policy)
-        named_so = found.label if isinstance(found, Bundle) else policy
+        named_so = found.label if isinstance(found, Stored) else policy
         label = named_so if isinstance(named_so, str) else getattr(policy, "__name__", None)
         label = label or type(policy).__name__
         if label in named:

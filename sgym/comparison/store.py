@@ -18,7 +18,7 @@ import numpy as np
 from sgym.comparison.runs import Finished, Task, at_rate
 from sgym.config import Scenario
 from sgym.errors import SgymError
-from sgym.export import Bundle, is_bundle, resolve
+from sgym.export import Stored, is_bundle, resolve
 from sgym.workload import resolve_trace
 
 FILE = "finished.jsonl"
@@ -155,7 +155,7 @@ def _code() -> str:
 def _policy_source(policy: str) -> str:
     """A policy's name, and a digest of what defines it: the user's module, or the bundle."""
     bundle = resolve(policy) if is_bundle(policy) else None
-    if isinstance(bundle, Bundle):
+    if isinstance(bundle, Stored):
         return policy + bundle.digest
     module, colon, _ = policy.partition(":")
     spec = importlib.util.find_spec(module) if colon else None

@@ -9,11 +9,9 @@ from pydantic import Field, ValidationError
 from sgym.config import Model
 from sgym.envs.features import TABLES
 from sgym.errors import PolicyError
+from sgym.export.files import MANIFEST, MODEL, READABLE, SCHEMA_VERSION
 from sgym.loading import explain
 
-SCHEMA_VERSION = 1
-MANIFEST = "bundle.json"
-MODEL = "policy.onnx"
 RESTS = ("policy.", "cluster.router", "cluster.handoff")
 """What `overrides` may begin with: the rules that decide what the agent does not."""
 
@@ -65,26 +63,14 @@ class EnvironmentArguments(Model):
     )
 
 
-class About(Model):
-    """All that a trainer says of a policy."""
+class Header(Model):
+    """What every bundle says of itself."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[2] = SCHEMA_VERSION
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*$")]
-    environment: EnvironmentArguments
-    observation: Observation
-    action: Action
-    mask: Literal["none", "allowed_is_1"] = Field(
-        description="allowed_is_1: choices whose mask is 0 never win; none: a Box has no mask"
-    )
     scenario: str = Field(description="that it was trained for")
     provenance: dict[str, Any] = Field(description="how it was trained: seeds, commit, time, ...")
     card: str = Field(description="what it is for, how good it is, its limits; first line: short")
-
-
-class Manifest(About):
-    """The content of bundle.json."""
-
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] = Field(description="of policy.onnx")
 
     @property
     def summary(self) -> str:
@@ -92,7 +78,34 @@ class Manifest(About):
         return self.card.strip().partition("\n")[0].lstrip("# ")
 
 
-def read_manifest(folder: Path) -> Manifest:
+class About(Header):
+    """All that a trainer says of a policy."""
+
+    kind: Literal["onnx"] = "onnx"
+    environment: EnvironmentArguments
+    observation: Observation
+    action: Action
+    mask: Literal["none", "allowed_is_1"] = Field(
+        description="allowed_is_1: choices whose mask is 0 never win; none: a Box has no mask"
+    )
+
+
+class Manifest(About):
+    """The content of bundle.json."""
+
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] = Field(description="of policy.onnx")
+
+
+class BuiltinManifest(Header):
+    """The content of bundle.json where a policy that comes with sgym is all there is."""
+
+    kind: Literal["builtin"] = "builtin"
+    policy: str = Field(description="its name, one of sgym.export.heuristics.EXPORTABLE")
+    parameters: dict[str, float] = Field(description="all of them, also those at their defaults")
+    decision: Literal["iteration"] = "iteration"
+
+
+def read_manifest(folder: Path) -> Manifest | BuiltinManifest:
     """Read bundle.json and check it against the tables of this sgym.
 
     Raises:
@@ -113,17 +126,27 @@ def read_manifest(folder: Path) -> Manifest:
             f"{path} must hold an object, got {type(data).__name__}: export the policy again"
         )
     version: Any = data.get("schema_version")
-    if version != SCHEMA_VERSION:
+    if version not in READABLE:
         raise PolicyError(
-            f"{path}: schema_version must be {SCHEMA_VERSION}, got {version!r}: "
+            f"{path}: schema_version must be {' or '.join(map(str, READABLE))}, got {version!r}: "
             "export the policy again with this sgym, or use the sgym that wrote it"
         )
+    kinds: dict[str, type[Manifest] | type[BuiltinManifest]]
+    kinds = {"onnx": Manifest, "builtin": BuiltinManifest}
+    kind: Any = data.get("kind", "onnx")
+    if kind not in kinds:
+        raise PolicyError(
+            f"{path}: kind must be one of {', '.join(kinds)}, got {kind!r}: "
+            "export the policy again, or use the sgym that wrote it"
+        )
+    form = kinds[kind]
     try:
-        manifest = Manifest.model_validate(data)
+        manifest = form.model_validate(data | {"schema_version": SCHEMA_VERSION})
     except ValidationError as error:
-        raise PolicyError(f"{explain(error, str(path), Manifest)}: export it again") from None
-    _check_overrides(manifest, path)
-    _check_features(manifest, path)
+        raise PolicyError(f"{explain(error, str(path), form)}: export it again") from None
+    if isinstance(manifest, Manifest):
+        _check_overrides(manifest, path)
+        _check_features(manifest, path)
     return manifest
 
 

@@ -1,4 +1,4 @@
-"""A policy bundle: a folder of policy.onnx and bundle.json, written, loaded and played."""
+"""A policy bundle: a folder with bundle.json and what it names, written, loaded and played."""
 
 import dataclasses
 import hashlib
@@ -8,24 +8,86 @@ import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from sgym import simulator
 from sgym.config import Scenario
 from sgym.envs.base import ServingEnv
 from sgym.envs.options import Options
 from sgym.errors import PolicyError, ScenarioError
-from sgym.export.about import MANIFEST, MODEL, About, Manifest, read_manifest
+from sgym.export.about import About, BuiltinManifest, Header, Manifest, read_manifest
 from sgym.export.description import ENVIRONMENTS, action_of, observation_of, widths_of
+from sgym.export.files import CARD, MANIFEST, MODEL, WEIGHTS
+from sgym.export.heuristics import check_parameters
 from sgym.export.onnx_policy import OnnxPolicy
 from sgym.export.zoo import BUNDLE, ZOO, folder_of
 from sgym.loading import load_scenario
 from sgym.simulator import Result, Source
 
 
-class Bundle:
-    """A loaded bundle. It decides in the environment that it describes, around any scenario.
+class Stored:
+    """A loaded bundle of any kind.
+
+    Args:
+        label: `zoo:NAME` or `bundle:FOLDER`, as results are labelled; a copy in another process is
+            loaded by it.
+        folder: where it lies.
+        about: the content of bundle.json.
+    """
+
+    about: Header
+
+    def __init__(self, label: str, folder: Path, about: Header) -> None:
+        self.label, self.folder, self.about = label, folder, about
+
+    def __reduce__(self) -> tuple[Callable[[str], "Stored"], tuple[str]]:
+        """Processes load it for themselves."""
+        return load_stored, (self.label,)
+
+    @property
+    def digest(self) -> str:
+        """Of all that its decisions depend on: bundle.json, which has the hash of policy.onnx."""
+        return hashlib.sha256(self.about.model_dump_json().encode()).hexdigest()
+
+    def simulate(
+        self, scenario: Source, seed: int = 0, log: Sequence[str] = (), arrivals: Any = None
+    ) -> Result:
+        """Simulate one episode in which the policy decides; `sgym.simulate` comes here.
+
+        Args:
+            scenario: name, path, dict or Scenario.
+            seed: of everything random.
+            log: what to record, of "tokens", "iterations", "batches", "moves".
+            arrivals: a workload of your own instead of the scenario's.
+        """
+        raise NotImplementedError
+
+
+class BuiltinBundle(Stored):
+    """A policy that comes with sgym, with its parameters; engines evaluate it without a network."""
+
+    about: BuiltinManifest
+
+    def __repr__(self) -> str:
+        """Its name, and whose."""
+        return f"<BuiltinBundle {self.label}: {self.about.policy}>"
+
+    def simulate(
+        self, scenario: Source, seed: int = 0, log: Sequence[str] = (), arrivals: Any = None
+    ) -> Result:
+        """Simulate one episode under the compiled policy, with the bundle's parameters."""
+        policy = {"name": self.about.policy, **self.about.parameters}
+        loaded = load_scenario(scenario, {"policy": policy})
+        result = simulator.simulate(loaded, None, seed, log, arrivals)
+        return dataclasses.replace(result, policy=self.label)
+
+
+class Bundle(Stored):
+    """A loaded network. It decides in the environment that it describes, around any scenario.
 
     Args:
         label: `zoo:NAME` or `bundle:FOLDER`, as results are labelled; a copy in another process is
@@ -35,8 +97,10 @@ class Bundle:
         model: the content of policy.onnx.
     """
 
+    about: Manifest
+
     def __init__(self, label: str, folder: Path, about: Manifest, model: bytes) -> None:
-        self.label, self.folder, self.about = label, folder, about
+        super().__init__(label, folder, about)
         arguments, action = about.environment, about.action
         path = str(folder / MODEL)
         self.policy = OnnxPolicy(
@@ -48,15 +112,6 @@ class Bundle:
     def __repr__(self) -> str:
         """Its name, and what it decides."""
         return f"<Bundle {self.label}: {self.about.environment.action} of {self.about.scenario}>"
-
-    def __reduce__(self) -> tuple[Callable[[str], "Bundle"], tuple[str]]:
-        """Processes load it for themselves."""
-        return load_bundle, (self.label,)
-
-    @property
-    def digest(self) -> str:
-        """Of all that its decisions depend on: bundle.json, which has the hash of policy.onnx."""
-        return hashlib.sha256(self.about.model_dump_json().encode()).hexdigest()
 
     def environment(self, scenario: Source) -> ServingEnv:
         """A new environment of its kind, around a scenario.
@@ -104,16 +159,7 @@ class Bundle:
     def simulate(
         self, scenario: Source, seed: int = 0, log: Sequence[str] = (), arrivals: Any = None
     ) -> Result:
-        """Simulate one episode in which the policy decides; `sgym.simulate` comes here.
-
-        The environment is kept for the next episode of the same scenario.
-
-        Args:
-            scenario: name, path, dict or Scenario.
-            seed: of everything random.
-            log: what to record, of "tokens", "iterations", "batches", "moves".
-            arrivals: a workload of your own instead of the scenario's.
-        """
+        """Simulate one episode; the environment is kept for the next one of the same scenario."""
         loaded = load_scenario(scenario)
         with self._lock:
             if self._kept is None or self._kept[0] != loaded:
@@ -137,7 +183,25 @@ def options_of(about: About) -> Options:
 
 
 def load_bundle(source: str | Path) -> Bundle:
-    """Load and check a bundle.
+    """Load and check a bundle with a network.
+
+    Args:
+        source: its folder, `bundle:FOLDER` or `zoo:NAME`.
+
+    Raises:
+        PolicyError: it is not there, damaged, or not for this sgym; names file, field and fix.
+    """
+    found = load_stored(source)
+    if not isinstance(found, Bundle):
+        raise PolicyError(
+            f"{found.folder / MANIFEST}: kind is 'builtin', but a network is needed here: use "
+            "sgym.export.load_stored, sgym.simulate or PolicyRuntime, which take both kinds"
+        )
+    return found
+
+
+def load_stored(source: str | Path) -> Stored:
+    """Load and check a bundle of any kind.
 
     Args:
         source: its folder, `bundle:FOLDER` or `zoo:NAME`.
@@ -148,6 +212,11 @@ def load_bundle(source: str | Path) -> Bundle:
     label = str(source)
     folder = folder_of(label)
     about = read_manifest(folder)
+    if not label.startswith((ZOO, BUNDLE)):
+        label = BUNDLE + label
+    if isinstance(about, BuiltinManifest):
+        check_parameters(about.policy, about.parameters, str(folder / MANIFEST))
+        return BuiltinBundle(label, folder, about)
     _check_environment(about, folder / MANIFEST)
     path = folder / MODEL
     try:
@@ -162,8 +231,7 @@ def load_bundle(source: str | Path) -> Bundle:
             f"{path}: sha256 is {found}, but {MANIFEST} says {about.sha256}: the file was damaged "
             "or replaced, export the policy again"
         )
-    named = label.startswith((ZOO, BUNDLE))
-    return Bundle(label if named else BUNDLE + label, folder, about, model)
+    return Bundle(label, folder, about, model)
 
 
 def _check_environment(about: Manifest, path: Path) -> None:
@@ -179,13 +247,19 @@ def _check_environment(about: Manifest, path: Path) -> None:
         raise PolicyError(f"{path}: environment: {error}: export the policy again") from None
 
 
-def write_bundle(folder: str | Path, model: bytes, about: About) -> Path:
+def write_bundle(
+    folder: str | Path,
+    model: bytes,
+    about: About,
+    weights: Mapping[str, np.ndarray] | None = None,
+) -> Path:
     """Write a bundle in one piece, in place of one that is there.
 
     Args:
         folder: of the bundle; its other files are kept.
         model: the content of policy.onnx.
         about: what `describe` says of the policy.
+        weights: the numbers of a small network by name, for policy.npz, which people read.
 
     Returns:
         The folder.
@@ -193,9 +267,28 @@ def write_bundle(folder: str | Path, model: bytes, about: About) -> Path:
     Raises:
         PolicyError: it is none that could be loaded again, and nothing was written.
     """
-    folder = Path(folder)
     content = about.model_dump(exclude={"sha256"})
     content["sha256"] = hashlib.sha256(model).hexdigest()
+
+    def fill(draft: Path) -> None:
+        (draft / MODEL).write_bytes(model)
+        if weights is not None:
+            np.savez(draft / WEIGHTS, allow_pickle=False, **weights)
+
+    return _write(Path(folder), content, fill)
+
+
+def write_builtin(folder: str | Path, about: BuiltinManifest) -> Path:
+    """Write a bundle of a policy that comes with sgym; as `write_bundle`, but without a network."""
+
+    def fill(draft: Path) -> None:
+        for name in (MODEL, WEIGHTS):
+            (draft / name).unlink(missing_ok=True)
+
+    return _write(Path(folder), about.model_dump(), fill)
+
+
+def _write(folder: Path, content: dict[str, Any], fill: Callable[[Path], None]) -> Path:
     try:
         text = json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
     except (TypeError, ValueError) as error:
@@ -205,9 +298,10 @@ def write_bundle(folder: str | Path, model: bytes, about: About) -> Path:
     try:
         if folder.is_dir():
             shutil.copytree(folder, draft, dirs_exist_ok=True)
-        (draft / MODEL).write_bytes(model)
+        fill(draft)
         (draft / MANIFEST).write_text(text, encoding="utf-8")
-        load_bundle(draft)
+        (draft / CARD).write_text(content["card"].rstrip() + "\n", encoding="utf-8")
+        load_stored(draft)
         draft.chmod(0o755)
         _replace(draft, folder)
     finally:

@@ -11,25 +11,25 @@ from pathlib import Path
 from typing import Any
 
 from sgym import simulator
-from sgym.export.about import MANIFEST, MODEL
-from sgym.export.bundle import Bundle, load_bundle
+from sgym.export.bundle import Stored, load_stored
+from sgym.export.files import MANIFEST, MODEL
 from sgym.export.zoo import BUNDLE, ZOO, folder_of
 from sgym.policies.registry import Policy, load_policy
 from sgym.simulator import Result, Source
 
 LOADED = 16  # bundles that a process keeps, with their environments
 
-AnyPolicy = str | Policy | type | Bundle
+AnyPolicy = str | Policy | type | Stored
 
 
 def is_bundle(policy: Any) -> bool:
     """Whether a policy is a bundle, or the name of one."""
-    return isinstance(policy, Bundle) or (
+    return isinstance(policy, Stored) or (
         isinstance(policy, str) and policy.startswith((ZOO, BUNDLE))
     )
 
 
-def resolve(policy: AnyPolicy) -> "str | Policy | Bundle":
+def resolve(policy: AnyPolicy) -> "str | Policy | Stored":
     """A built-in's name, an object with `schedule(view)`, or a bundle.
 
     A bundle that is named again is not loaded again, unless its files have changed.
@@ -37,7 +37,7 @@ def resolve(policy: AnyPolicy) -> "str | Policy | Bundle":
     Raises:
         PolicyError: there is no such policy, or it cannot be loaded.
     """
-    if isinstance(policy, Bundle):
+    if isinstance(policy, Stored):
         return policy
     if isinstance(policy, str) and is_bundle(policy):
         folder = folder_of(policy).resolve()
@@ -46,8 +46,8 @@ def resolve(policy: AnyPolicy) -> "str | Policy | Bundle":
 
 
 @lru_cache(LOADED)
-def _loaded(name: str, folder: Path, stamps: tuple[Any, ...]) -> Bundle:  # noqa: ARG001  (the key)
-    return load_bundle(name)
+def _loaded(name: str, folder: Path, stamps: tuple[Any, ...]) -> Stored:  # noqa: ARG001  (the key)
+    return load_stored(name)
 
 
 def _stamp(path: Path) -> tuple[int, int, int]:

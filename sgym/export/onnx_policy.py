@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from sgym.envs.actions import BUDGET_LEVELS
-from sgym.envs.features import TABLES
 from sgym.errors import PolicyError
 
+TABLES = ("requests", "instances", "cluster")
 INPUTS = (*TABLES, "mask")
+BUDGET_LEVELS = 4  # as in sgym.envs.actions, which engines have not
 FLOAT, BOOL = "tensor(float)", "tensor(bool)"
 QUIET = 3  # onnxruntime logs errors only
 
@@ -41,7 +41,9 @@ class OnnxPolicy:
         self._slots, self._verbs = num_slots, num_verbs
         self._session = _session(model, label)
         self._check()
-        self._inputs = {one.name: one.type for one in self._session.get_inputs()}
+        self.inputs = {one.name: one.type for one in self._session.get_inputs()}
+        """Name of each input -> its type."""
+        self._outputs = [self.output]
 
     def _check(self) -> None:
         for one in self._session.get_inputs():
@@ -101,23 +103,38 @@ class OnnxPolicy:
             PolicyError: inputs or outputs have wrong shapes, or the graph answers NaN.
         """
         single = np.ndim(observation["cluster"]) == 1
-        fed = {
-            name: self._fed(name, kind, observation, mask) for name, kind in self._inputs.items()
-        }
-        try:
-            answer: np.ndarray = self._session.run([self.output], fed)[0]
-        except Exception as error:  # onnxruntime's own kinds, of no common base but this one
-            raise PolicyError(f"{self.label} cannot be run: {error}") from None
-        if np.isnan(answer).any():
-            raise PolicyError(f"{self.label}: {self.output} has NaN: the policy is broken")
+        answer = self.run(
+            {name: self._fed(name, kind, observation, mask) for name, kind in self.inputs.items()}
+        )
         count = 1 if single else len(observation["cluster"])
         if answer.ndim != 2 or len(answer) != count:
             raise PolicyError(
                 f"{self.label}: {self.output} must have {count} rows, got shape {answer.shape}: "
                 "export it with a dynamic first axis"
             )
-        chosen = self._box(answer) if self.output == "action" else self._choice(answer, mask)
+        chosen = self.chosen(answer, mask)
         return chosen[0] if single else chosen
+
+    def run(self, fed: Mapping[str, np.ndarray]) -> np.ndarray:
+        """What the graph answers: float32 (N, numbers).
+
+        Args:
+            fed: all of `inputs`, (N, numbers), of their types.
+
+        Raises:
+            PolicyError: the graph cannot take them, or answers NaN.
+        """
+        try:
+            answer: np.ndarray = self._session.run(self._outputs, fed)[0]
+        except Exception as error:  # onnxruntime's own kinds, of no common base but this one
+            raise PolicyError(f"{self.label} cannot be run: {error}") from None
+        if np.isnan(answer).any():
+            raise PolicyError(f"{self.label}: {self.output} has NaN: the policy is broken")
+        return answer
+
+    def chosen(self, answer: np.ndarray, mask: Any) -> np.ndarray:
+        """Actions from what `run` returned; an action per row."""
+        return self._box(answer) if self.output == "action" else self._choice(answer, mask)
 
     def _fed(self, name: str, kind: str, observation: Mapping[str, Any], mask: Any) -> np.ndarray:
         given = observation[name] if name != "mask" else mask

@@ -81,11 +81,13 @@ class EngineView:
     """The state of one engine that is about to form a batch. Each attribute says what vLLM has.
 
     Attributes:
-        now: seconds; the engine's clock, the one of arrivals and of token times.
+        now: seconds; the engine's clock, the one of arrivals and of token times. It must start
+            near 0 with the engine: scores tell times apart up to a million seconds, so an engine
+            that runs longer moves the origin (of `arrival` and `due` too) when it is idle.
         limits: what does not change.
         rows: REQUEST_ROW (num_rows,): the running requests in the engine's order (the last one is
-            preempted first), then the waiting ones in the order of the queue, those that are held
-            included at the places which they would have.
+            preempted first), then the waiting ones in the order of the queue; those that are held
+            are among them, where the sort has put them: HOLD last, preempted ones in front.
         num_running: rows that run: len(running).
         free_blocks: KV blocks: block_pool.get_num_free_blocks().
         duration: seconds that the last finished iteration took; 0 before the first. Measured.

@@ -4,7 +4,7 @@ import difflib
 from pathlib import Path
 
 from sgym.errors import PolicyError
-from sgym.export.about import MANIFEST
+from sgym.export.files import MANIFEST
 
 ZOO, BUNDLE = "zoo:", "bundle:"
 """How a policy that is a bundle is named: `zoo:NAME` comes with sgym, `bundle:FOLDER` is yours."""

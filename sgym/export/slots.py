@@ -1,0 +1,93 @@
+"""Which request stands in which slot, and what `slots` and `scores` say of those in one."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from sgym.export.moment import shown
+from sgym.export.view import HOLD, EngineSteering, EngineView
+
+EMPTY, RUNNING, WAITING = range(3)
+"""What is in a slot."""
+VERBS_OF = (("neutral",), ("neutral", "preempt", "promote"), ("neutral", "promote", "hold"))
+"""What can be said of it."""
+
+
+class Slots:
+    """The K slots of a moment: half for running requests, next victims first, half for the queue.
+
+    Places that one half leaves over are lent to the other from the far end.
+
+    Args:
+        view: of an engine.
+        count: K.
+
+    Attributes:
+        content: int (K,): EMPTY, RUNNING or WAITING.
+        places: int (number shown,): slots that are in use, the running requests' first.
+        rows: int, same shape: the row of the view that stands there.
+        num_running: of these.
+    """
+
+    __slots__ = ("content", "num_running", "places", "rows")
+
+    def __init__(self, view: EngineView, count: int) -> None:
+        running, half = view.num_running, count // 2
+        first, second = shown(running, view.num_waiting, count)
+        k = np.arange(first)
+        of_running = np.where(k < half, k, count - 1 + half - k)
+        j = np.arange(second)
+        of_waiting = np.where(half + j < count, half + j, count - 1 - j)
+        self.num_running = first
+        self.places = np.concatenate((of_running, of_waiting))
+        self.rows = np.concatenate((running - 1 - k, running + j))
+        self.content = np.zeros(count, np.intp)
+        self.content[of_running] = RUNNING
+        self.content[of_waiting] = WAITING
+
+
+def allowed_verbs(verbs: Sequence[str]) -> np.ndarray:
+    """Which verbs apply; bool (3, number of verbs): a row for EMPTY, RUNNING, WAITING."""
+    return np.array([[verb in said for verb in verbs] for said in VERBS_OF])
+
+
+def say(
+    view: EngineView, slots: Slots, chosen: np.ndarray, verbs: Sequence[str], level: int
+) -> EngineSteering:
+    """The Steering of an action of `slots`.
+
+    Args:
+        view: of the engine.
+        slots: of this moment.
+        chosen: int (K,): the verb of each slot, all of which apply.
+        verbs: their names.
+        level: of the token budget.
+    """
+    count = len(view.rows)
+    steering = EngineSteering(
+        np.zeros(count),
+        np.zeros(count),
+        np.zeros(count, np.bool_),
+        max(1, view.limits.max_num_batched_tokens >> level),
+        view.limits.max_num_seqs,
+    )
+    of_rows = chosen[slots.places]
+    promoted = slots.rows[of_rows == verbs.index("promote")]
+    steering.waiting_score[promoted] = 1.0
+    steering.running_score[promoted] = 1.0
+    steering.waiting_score[slots.rows[of_rows == verbs.index("hold")]] = HOLD
+    steering.preempt[slots.rows[of_rows == verbs.index("preempt")]] = True
+    return steering
+
+
+def score(view: EngineView, slots: Slots, scores: np.ndarray) -> EngineSteering:
+    """The Steering of an action of `scores`: float64 (K,), a score for both queues."""
+    waiting = np.zeros(len(view.rows))
+    waiting[slots.rows] = scores[slots.places]
+    return EngineSteering(
+        waiting,
+        waiting.copy(),
+        np.zeros(len(waiting), np.bool_),
+        view.limits.max_num_batched_tokens,
+        view.limits.max_num_seqs,
+    )
