@@ -8,25 +8,6 @@ import steering as drawn
 from sgym.export.view import EngineSteering, EngineView
 
 
-class Always:
-    """Asks before every batch, choice or not."""
-
-    decided = looked = next_dry = 0.0
-
-    def is_due(self, view: EngineView) -> bool:  # noqa: ARG002
-        """Yes."""
-        return True
-
-    def note_decision(self, now: float) -> None:
-        """Nothing to note."""
-
-    def note_arrival(self, due: float) -> None:
-        """Nothing to note."""
-
-    def note_batch(self, num_running: int, num_waiting: int) -> None:
-        """Nothing to note."""
-
-
 def neutral(view: EngineView) -> EngineSteering:
     """A Steering that changes nothing."""
     count, limits = len(view.rows), view.limits

@@ -25,6 +25,9 @@ from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 from traces import TRACES, fuzzed_case, trace_case  # noqa: E402
 
+from sgym.export import BuiltinManifest, write_builtin  # noqa: E402
+from sgym.policies.registry import builtin  # noqa: E402
+
 ZOO = (
     "assistants_14b",
     "assistants_a100_14b",
@@ -96,16 +99,32 @@ def cases_of(group: str, options: argparse.Namespace) -> Iterator[tuple[str, dic
                 yield f"{policy} {name}", trace_case(name, bundle, seconds, 2)
     elif group == "zoo-fuzz":
         for number, bundle in enumerate(bundles.values()):
+            for kind in KINDS:
+                for seed in range(number, count, len(bundles)):
+                    yield kind, fuzzed_case(seed, bundle, kind, told=True)
             for seed in range(number, count, len(bundles)):
-                yield "zoo fuzz", fuzzed_case(seed, bundle)
+                yield "async, durations measured", fuzzed_case(seed, bundle, "async")
     else:
         for heuristic in HEURISTICS:
-            bundle = f"bundle:{options.heuristics / heuristic}"
+            bundle = f"bundle:{write_heuristic(options.out, heuristic)}"
             for name in TRACES:
                 more = {"heuristic": heuristic}
                 yield f"{heuristic} {name}", trace_case(name, bundle, seconds, 3, **more)
             for seed in range(count):
                 yield f"{heuristic} fuzz", fuzzed_case(seed, bundle, heuristic=heuristic)
+
+
+def write_heuristic(folder: Path, name: str) -> Path:
+    """Export a built-in scheduler with its defaults."""
+    about = BuiltinManifest(
+        name=name,
+        policy=name,
+        parameters=builtin(name).parameters,
+        scenario="any",
+        provenance={},
+        card=f"{name}, with the parameters that sgym has by default.",
+    )
+    return write_builtin(folder / name, about)
 
 
 def main() -> int:
@@ -117,6 +136,7 @@ def main() -> int:
     parser.add_argument(
         "--python", type=Path, default=HERE / ".venv/bin/python", help="of setup.sh"
     )
+    parser.add_argument("--out", type=Path, default=HERE / "out", help="of exported heuristics")
     options = parser.parse_args()
     console, server = Console(), Server(options.python)
     rows: dict[str, list[int]] = {}

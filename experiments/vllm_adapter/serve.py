@@ -17,13 +17,14 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "vllm_fuzz"))
 
 import drive as fuzz
 import numpy as np
-from policies import Always, Drawn, Neutral
+from policies import Drawn, Neutral
 from vllm.sampling_params import SamplingParams
 from vllm.v1.request import Request
 
 from sgym.core.latency import iteration_time, prefill_attention
 from sgym.core.layout import CLUSTER, INSTANCE, LATENCY
 from sgym.export.vllm import Settings, SgymScheduler, SgymSyncScheduler
+from sgym.export.vllm.pilot import Controls, EveryBatch
 
 SLO = ("token_time", "first_delay", "alpha", "weight")
 
@@ -53,7 +54,12 @@ class Drive(fuzz.Drive):
         return request
 
     def schedule(self) -> Any:
-        """What an engine does: nothing but the call."""
+        """What an engine does: nothing but the call.
+
+        In sgym, a policy is `told` how long the batch under way takes; an engine only measures.
+        """
+        if self.case.get("told") and self.under_way:
+            self.scheduler.pilot.duration = self.iterations[-1]["dt"]
         output = self.scheduler.schedule()
         if self.scheduler.pilot.failed:
             sys.exit(f"the policy failed in case {self.case['seed']}; its message is above")
@@ -84,18 +90,17 @@ class Drive(fuzz.Drive):
 
 def classes_of(case: dict[str, Any]) -> tuple[type, type]:
     """Sync and async class; a bundle is loaded as in a server, others stand in for one."""
-    chosen, number = case["policy"], case["seed"]
-    kinds = (SgymSyncScheduler, SgymScheduler)
+    chosen, kinds = case["policy"], (SgymSyncScheduler, SgymScheduler)
     if chosen.startswith("bundle:"):
         os.environ["SGYM_BUNDLE"] = chosen
         return kinds
     os.environ["SGYM_BUNDLE"] = chosen
 
-    def load(_: Any, __: Settings) -> Any:
+    def controls(_: Any, __: Settings) -> Controls:
         policy = Drawn(case) if chosen == "drawn" else Neutral()
-        return policy, Always()
+        return Controls(policy, EveryBatch())
 
-    return tuple(type(f"{kind.__name__}{number}", (kind,), {"load": load}) for kind in kinds)
+    return tuple(type(kind.__name__, (kind,), {"controls": controls}) for kind in kinds)
 
 
 def record(text: str, dtype: np.dtype) -> np.ndarray:

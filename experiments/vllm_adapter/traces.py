@@ -19,7 +19,7 @@ CLASSES = (
 TRACES: dict[str, tuple[str, dict[str, Any]]] = {
     "chat": ("llama8b-a100-chat", {}),
     "assistants": ("qwen14b-a100-assistants", {}),
-    "pressure": ("qwen14b-l40s-assistants", {"engine.num_gpu_blocks": 900}),
+    "pressure": ("qwen14b-l40s-assistants", {"engine.num_gpu_blocks": 600, "workload.rate": 4.0}),
 }
 """Name -> scenario and what is changed in it; the third is short of memory all the time."""
 

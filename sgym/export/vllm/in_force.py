@@ -54,11 +54,13 @@ class InForce:
 
     Args:
         scheduler: a vLLM V1 Scheduler, or what has the attributes that are used here.
+        settles: a new Steering begins with the order that the last one gives, as in sgym. Built-in
+            schedulers do not: they change scores in place, and equal ones keep the engine's order.
     """
 
-    def __init__(self, scheduler: Any) -> None:
+    def __init__(self, scheduler: Any, settles: bool = True) -> None:
         config = scheduler.scheduler_config
-        self._scheduler = scheduler
+        self._scheduler, self._settles = scheduler, settles
         self._most_tokens = int(config.max_num_batched_tokens)
         self._most_seqs = int(config.max_num_seqs)
         self._tokens = int(scheduler.max_num_scheduled_tokens)
@@ -94,7 +96,8 @@ class InForce:
         running = steering.running_score.tolist()
         names = [request.request_id for request in requests]
         victims = [requests[row] for row in np.flatnonzero(steering.preempt).tolist()]
-        self.sort()  # what the last one says holds up to here
+        if self._settles:
+            self.sort()  # what the last one says holds up to here
         gone = self._preempt(victims)
         self._held = gone | {
             name for name, score in zip(names, waiting, strict=True) if score == HOLD
@@ -141,6 +144,11 @@ class InForce:
         self.sort_waiting()
         if self._running.by_id:
             self._scheduler.running.sort(key=self._running.key)
+
+    def settle_waiting(self) -> None:
+        """Bring `waiting` into the order that a policy is to see."""
+        if self._settles:
+            self.sort_waiting()
 
     def sort_waiting(self) -> None:
         """Bring the waiting requests into the order of the scores in force; stable."""

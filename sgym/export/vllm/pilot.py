@@ -5,8 +5,10 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any, Protocol
 
+from sgym.export.runtime import PolicyRuntime
 from sgym.export.trigger import EventTrigger
 from sgym.export.view import EngineLimits, EngineSteering, EngineView
 from sgym.export.vllm.in_force import InForce
@@ -28,6 +30,48 @@ class Decides(Protocol):
         ...
 
 
+class EveryBatch(EventTrigger):
+    """Asks before every batch, as sgym's built-in schedulers are asked: choice or not.
+
+    Their order of the running requests moves on even where nobody waits.
+    """
+
+    def is_due(self, view: EngineView) -> bool:
+        """Yes; notes the edges."""
+        super().is_due(view)
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class Controls:
+    """A policy, and how it acts.
+
+    Attributes:
+        policy: it decides.
+        trigger: it says when.
+        settles: see InForce.
+    """
+
+    policy: Decides
+    trigger: EventTrigger
+    settles: bool = True
+
+
+def controls_of(bundle: str) -> Controls:
+    """The policy of a bundle, acting as it did when it was trained.
+
+    Args:
+        bundle: `zoo:NAME`, `bundle:FOLDER` or a folder.
+
+    Raises:
+        PolicyError: it is none, or not for an engine.
+    """
+    runtime = PolicyRuntime(bundle)
+    if runtime.kind == "builtin":
+        return Controls(runtime, EveryBatch(), settles=False)
+    return Controls(runtime, runtime.trigger())
+
+
 class Pilot:
     """What is known of one scheduler, the policy that is asked, and what it last said.
 
@@ -35,23 +79,20 @@ class Pilot:
 
     Args:
         scheduler: a vLLM V1 Scheduler.
-        policy: that decides.
-        trigger: that says when.
+        controls: the policy, and when and how it acts.
         settings: how readers are served who do not say it, and the metric.
     """
 
-    def __init__(
-        self, scheduler: Any, policy: Decides, trigger: EventTrigger, settings: Settings
-    ) -> None:
-        self.scheduler, self.policy, self.trigger = scheduler, policy, trigger
-        self.settings = settings
+    def __init__(self, scheduler: Any, controls: Controls, settings: Settings) -> None:
+        self.scheduler, self.settings = scheduler, settings
+        self.policy, self.trigger = controls.policy, controls.trigger
         self._clock: Callable[[], float] = time.monotonic
         self._wall: Callable[[], float] = time.time
         self._origin = time.monotonic()
         self.failed = False
         """The policy is no longer asked."""
         self.num_decisions = 0
-        self.in_force = InForce(scheduler)
+        self.in_force = InForce(scheduler, controls.settles)
         self.rows = Rows(settings.origin == "first_token", settings.clamp)
         self.limits = limits_of(scheduler, settings)
         self.duration = 0.0
@@ -123,7 +164,7 @@ class Pilot:
 
     def look(self) -> tuple[EngineView, list[Any]]:
         """What the policy sees now, and vLLM's requests in the order of its rows."""
-        self.in_force.sort_waiting()
+        self.in_force.settle_waiting()
         scheduler = self.scheduler
         running, waiting = list(scheduler.running), list(scheduler.waiting)
         prefill_tokens, decode_seqs, kv_tokens, num_preempted = self._batch

@@ -3,8 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from sgym.export.trigger import EventTrigger
-from sgym.export.vllm.pilot import Decides, Pilot
+from sgym.export.vllm.pilot import Controls, Pilot, controls_of
 from sgym.export.vllm.settings import Settings, settings_of
 
 
@@ -20,15 +19,11 @@ class SteeredScheduler:
         super().__init__(*given, **named)
         config: Any = getattr(self, "vllm_config", None)
         settings = settings_of(getattr(config, "additional_config", None))
-        policy, trigger = self.load(settings)
-        self.pilot = Pilot(self, policy, trigger, settings)
+        self.pilot = Pilot(self, self.controls(settings), settings)
 
-    def load(self, settings: Settings) -> tuple[Decides, EventTrigger]:
-        """The policy that the settings name, and the trigger that it was trained with."""
-        from sgym.export.runtime import PolicyRuntime
-
-        runtime = PolicyRuntime(settings.bundle)
-        return runtime, runtime.trigger()
+    def controls(self, settings: Settings) -> Controls:
+        """The policy that the settings name."""
+        return controls_of(settings.bundle)
 
     def schedule(self, throttle_prefills: bool = False) -> Any:
         """Form a batch, as the policy says."""
