@@ -30,8 +30,7 @@ def scenario_of(case: dict[str, Any]) -> dict[str, Any]:
     scenario = ours.scenario_of(case)
     if "classes" in case:
         scenario["slo"] = {"classes": case["classes"]}
-    if "horizon" in case:
-        scenario["episode"] = {"duration": case["horizon"]}
+    scenario["workload"]["rate"] = 1e-8  # an environment draws one of its own before it gets ours
     return scenario
 
 
