@@ -21,6 +21,7 @@ sys.path.insert(0, str(HERE.parent / "vllm_fuzz"))
 
 import simulated  # noqa: E402
 from compare import differences  # noqa: E402
+from networks import ACTIONS, TRIGGERS, write_random  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 from traces import TRACES, fuzzed_case, trace_case  # noqa: E402
@@ -40,7 +41,7 @@ HEURISTICS = ("llf", "spf")
 KINDS = ("sync", "async", "prefix", "both")
 LINEAR = {"iteration": 0.02, "prefill_token": 1e-4, "decode_seq": 5e-5, "context_token": 2e-8}
 """Seconds; of async traces, because there `sgym` knows durations that an engine does not."""
-GROUPS = ("neutral", "drawn", "heuristics", "zoo", "zoo-fuzz")
+GROUPS = ("neutral", "drawn", "heuristics", "zoo", "zoo-fuzz", "networks")
 
 
 class Server:
@@ -104,6 +105,11 @@ def cases_of(group: str, options: argparse.Namespace) -> Iterator[tuple[str, dic
                     yield kind, fuzzed_case(seed, bundle, kind, told=True)
             for seed in range(number, count, len(bundles)):
                 yield "async, durations measured", fuzzed_case(seed, bundle, "async")
+    elif group == "networks":
+        for seed in range(count):
+            bundle = f"bundle:{write_random(options.out, seed)}"
+            label = f"{ACTIONS[seed % 4]}, {TRIGGERS[seed // 4 % 4]}"
+            yield label, fuzzed_case(seed, bundle, KINDS[seed // 16 % 4], told=True, horizon=20.0)
     else:
         for heuristic in HEURISTICS:
             bundle = f"bundle:{write_heuristic(options.out, heuristic)}"

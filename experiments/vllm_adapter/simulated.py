@@ -30,7 +30,9 @@ def scenario_of(case: dict[str, Any]) -> dict[str, Any]:
     scenario = ours.scenario_of(case)
     if "classes" in case:
         scenario["slo"] = {"classes": case["classes"]}
-    scenario["workload"]["rate"] = 1e-8  # an environment draws one of its own before it gets ours
+    seconds = case.get("horizon", ours.FOREVER)
+    scenario["episode"] = {"duration": seconds}
+    scenario["workload"]["rate"] = 10.0 / seconds  # an environment draws one before it gets ours
     return scenario
 
 
