@@ -9,6 +9,7 @@ Exit code 1 if any decision differs.
 import argparse
 import json
 import os
+import statistics
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -146,6 +147,7 @@ def main() -> int:
     options = parser.parse_args()
     console, server = Console(), Server(options.python)
     rows: dict[str, list[int]] = {}
+    added: dict[str, list[list[float]]] = {}  # microseconds: median and 99th percentile
     for group in GROUPS:
         if options.only not in (None, group):
             continue
@@ -153,6 +155,7 @@ def main() -> int:
             real, ours = server.ask(case), simulated.run(case)
             lines = differences(real, ours)
             row = rows.setdefault(f"{group}: {label}", [0, 0, 0, 0, 0])
+            added.setdefault(f"{group}: {label}", []).append(real["added"])
             numbers = (1, len(real["iterations"]), real["decisions"], sum(real["preemptions"]))
             for place, number in enumerate((*numbers, len(lines) > 0)):
                 row[place] += number
@@ -160,9 +163,11 @@ def main() -> int:
                 console.print(f"[red]{group}: {label}, case {case['seed']}[/]", case["config"])
                 console.print("\n".join(lines[:8]), markup=False)
     server.close()
-    table = Table("policy and cases", "cases", "iterations", "asked", "preemptions", "differ")
+    names = ("cases", "iterations", "asked", "preemptions", "differ", "us added", "p99")
+    table = Table("policy and cases", *names)
     for label, row in rows.items():
-        table.add_row(label, *(f"{number:,}" for number in row))
+        spent = (f"{statistics.median(column):.0f}" for column in zip(*added[label], strict=True))
+        table.add_row(label, *(f"{number:,}" for number in row), *spent)
     console.print(table)
     total, differing = (sum(row[place] for row in rows.values()) for place in (1, 4))
     console.print(f"{differing} cases differ, of {total:,} iterations")

@@ -9,6 +9,7 @@ import base64
 import json
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from vllm.v1.request import Request
 from sgym.core.latency import iteration_time, prefill_attention
 from sgym.core.layout import CLUSTER, INSTANCE, LATENCY
 from sgym.export.vllm import Settings, SgymScheduler, SgymSyncScheduler
-from sgym.export.vllm.pilot import Controls, EveryBatch
+from sgym.export.vllm.controls import Controls, EveryBatch
 
 SLO = ("token_time", "first_delay", "alpha", "weight")
 
@@ -34,6 +35,7 @@ class Drive(fuzz.Drive):
 
     def __init__(self, case: dict[str, Any]) -> None:
         super().__init__(case)
+        self.added: list[float] = []  # seconds of each schedule() that are not vLLM's own
         self.latency = None
         if "latency_record" in case:
             self.latency = record(case["latency_record"], LATENCY)[0]
@@ -60,7 +62,9 @@ class Drive(fuzz.Drive):
         """
         if self.case.get("told") and self.under_way:
             self.scheduler.pilot.duration = self.iterations[-1]["dt"]
+        start = time.perf_counter()
         output = self.scheduler.schedule()
+        self.added.append(time.perf_counter() - start - self.scheduler.inner)
         if self.scheduler.pilot.failed:
             sys.exit(f"the policy failed in case {self.case['seed']}; its message is above")
         self.made_room = self.scheduler.pilot.num_preempted > 0
@@ -85,22 +89,29 @@ class Drive(fuzz.Drive):
 
     def run(self) -> dict[str, Any]:
         """Serve the case; says too how often the policy was asked."""
-        return super().run() | {"decisions": self.scheduler.pilot.num_decisions}
+        answer = super().run()
+        answer["decisions"] = self.scheduler.pilot.num_decisions
+        answer["added"] = [1e6 * float(np.quantile(self.added, q)) for q in (0.5, 0.99)]
+        return answer
 
 
 def classes_of(case: dict[str, Any]) -> tuple[type, type]:
     """Sync and async class; a bundle is loaded as in a server, others stand in for one."""
-    chosen, kinds = case["policy"], (SgymSyncScheduler, SgymScheduler)
-    if chosen.startswith("bundle:"):
-        os.environ["SGYM_BUNDLE"] = chosen
-        return kinds
+    chosen = case["policy"]
     os.environ["SGYM_BUNDLE"] = chosen
 
-    def controls(_: Any, __: Settings) -> Controls:
-        policy = Drawn(case) if chosen == "drawn" else Neutral()
-        return Controls(policy, EveryBatch())
+    def form(self: Any, throttle_prefills: bool) -> Any:
+        start = time.perf_counter()
+        output = super(type(self), self)._form(throttle_prefills)
+        self.inner = time.perf_counter() - start
+        return output
 
-    return tuple(type(kind.__name__, (kind,), {"controls": controls}) for kind in kinds)
+    def controls(_: Any, __: Settings) -> Controls:
+        return Controls(Drawn(case) if chosen == "drawn" else Neutral(), EveryBatch())
+
+    own = {"_form": form} if chosen.startswith("bundle:") else {"_form": form, "controls": controls}
+    sync, ahead = (type(kind.__name__, (kind,), own) for kind in (SgymSyncScheduler, SgymScheduler))
+    return sync, ahead
 
 
 def record(text: str, dtype: np.dtype) -> np.ndarray:

@@ -5,13 +5,11 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
-from sgym.export.runtime import PolicyRuntime
-from sgym.export.trigger import EventTrigger
-from sgym.export.view import EngineLimits, EngineSteering, EngineView
-from sgym.export.vllm.in_force import InForce
+from sgym.export.view import EngineLimits, EngineView
+from sgym.export.vllm.controls import Controls
+from sgym.export.vllm.in_force import FCFS, InForce
 from sgym.export.vllm.rows import Rows
 from sgym.export.vllm.settings import Settings
 from sgym.export.vllm.slo import slo_of
@@ -20,56 +18,6 @@ logger = logging.getLogger("vllm.sgym")  # below vLLM's own logger, whose handle
 
 LONG = 86400.0
 """Seconds after which an idle engine's clock starts again at 0: orders lose digits with its age."""
-
-
-class Decides(Protocol):
-    """What a policy must have: `sgym.export.PolicyRuntime`, say."""
-
-    def decide(self, view: EngineView) -> EngineSteering | None:
-        """Say who runs next; None = all stays as it is."""
-        ...
-
-
-class EveryBatch(EventTrigger):
-    """Asks before every batch, as sgym's built-in schedulers are asked: choice or not.
-
-    Their order of the running requests moves on even where nobody waits.
-    """
-
-    def is_due(self, view: EngineView) -> bool:
-        """Yes; notes the edges."""
-        super().is_due(view)
-        return True
-
-
-@dataclass(frozen=True, slots=True)
-class Controls:
-    """A policy, and how it acts.
-
-    Attributes:
-        policy: it decides.
-        trigger: it says when.
-        settles: see InForce.
-    """
-
-    policy: Decides
-    trigger: EventTrigger
-    settles: bool = True
-
-
-def controls_of(bundle: str) -> Controls:
-    """The policy of a bundle, acting as it did when it was trained.
-
-    Args:
-        bundle: `zoo:NAME`, `bundle:FOLDER` or a folder.
-
-    Raises:
-        PolicyError: it is none, or not for an engine.
-    """
-    runtime = PolicyRuntime(bundle)
-    if runtime.kind == "builtin":
-        return Controls(runtime, EveryBatch(), settles=False)
-    return Controls(runtime, runtime.trigger())
 
 
 class Pilot:
@@ -95,6 +43,13 @@ class Pilot:
         self.in_force = InForce(scheduler, controls.settles)
         self.rows = Rows(settings.origin == "first_token", settings.clamp)
         self.limits = limits_of(scheduler, settings)
+        if scheduler.scheduler_config.policy != FCFS:
+            logger.warning(
+                "sgym: vLLM's scheduling policy is %s, under which the order of waiting requests "
+                "is vLLM's own; set --scheduling-policy %s",
+                scheduler.scheduler_config.policy,
+                FCFS,
+            )
         self.duration = 0.0
         """Seconds that the last finished batch took."""
         self._begun: deque[float] = deque()  # seconds; batches under way
@@ -211,14 +166,14 @@ class Pilot:
 
     def note_arrival(self, request: Any) -> None:
         """A request was added; one that was there before goes on with new input."""
-        if request.request_id in self.rows or request.sampling_params is None:
+        if request.request_id in self.rows:
             return
         if not len(self.rows) and self.now() > LONG:
             self._start_again()
         now = self.now()
         behind = self._wall() - self._clock()
         arrival = request.arrival_time - behind - self._origin
-        extra = request.sampling_params.extra_args
+        extra = getattr(request.sampling_params, "extra_args", None)
         due = self.rows.add(request, min(arrival, now), slo_of(extra, self.settings.slo))
         self.trigger.note_arrival(due)
 
@@ -248,8 +203,9 @@ class Pilot:
         self.rows.deliver(
             ((one.request_id, len(one.new_token_ids)) for one in told if one.new_token_ids), now
         )
-        gone = (one.request_id for one in told if one.finish_reason is not None)
-        self.note_gone(gone)
+        self.note_gone(one.request_id for one in told if one.finish_reason is not None)
+        if len(self.rows) > len(self.scheduler.requests):  # some left without an output
+            self.note_gone(self.rows.known())
 
     def note_gone(self, request_ids: Iterable[str]) -> None:
         """Forget those of these requests that the scheduler no longer has."""

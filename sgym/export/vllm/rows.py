@@ -39,6 +39,10 @@ class Rows:
     def __contains__(self, request_id: str) -> bool:
         return request_id in self._place
 
+    def known(self) -> list[str]:
+        """request_ids."""
+        return list(self._place)
+
     def add(self, request: Any, arrival: float, slo: Slo, predicted: float = math.nan) -> float:
         """A request has arrived.
 

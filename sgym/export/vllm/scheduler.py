@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 from typing import Any
 
-from sgym.export.vllm.pilot import Controls, Pilot, controls_of
+from sgym.export.vllm.controls import Controls, controls_of
+from sgym.export.vllm.pilot import Pilot
 from sgym.export.vllm.settings import Settings, settings_of
 
 
