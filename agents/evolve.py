@@ -134,7 +134,8 @@ def train(name: str, entry: Entry, folder: Path, jobs: int) -> None:
         f"{entry.rates[0]:g} and {entry.rates[1]:g} requests/s; see provenance for how, and "
         "agents/zoo/README.md for how good it is.",
     )
-    write_bundle(folder, scorer_action(learner.scorer, found.best), about)
+    weights = learner.scorer.parts(found.best)
+    write_bundle(folder, scorer_action(learner.scorer, found.best), about, weights)
     kept.unlink()
     print(f"  best heuristic {best.label} {best.validation:.1f}, learned {found.score:.1f}")
 

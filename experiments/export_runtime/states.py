@@ -1,14 +1,15 @@
-"""States of an environment, and what its kernels do in them, beside what an engine would be told."""
+"""States of an environment, as an engine would show them, and what the kernels do in them."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
-from sgym.core.layout import RUNNING, WAITING
+from sgym.core.layout import WAITING
 from sgym.envs import decode
 from sgym.export.simulated import simulated_limits, simulated_view
 from sgym.export.view import EngineSteering, EngineView
+from sgym.policies.view import waiting_order
 
 KNOBS = ("token_budget", "active_cap", "chunk_cap", "reserve", "hold_prefill")
 Choose = Callable[[dict[str, np.ndarray], np.ndarray | None], Any]
@@ -52,7 +53,9 @@ def views(env: Any, choose: Choose, count: int, seed: int = 0) -> Iterator[tuple
 
 
 def carried_out(env: Any, action: Any, view: EngineView) -> tuple[EngineSteering, list[int]]:
-    """What the kernels do with an action, and the waiting queue after it; the state stays.
+    """What the kernels do with an action, and which rows wait then, in order; the state stays.
+
+    Those that it has preempted are left out of the order: they wait in front, and are held.
 
     Args:
         env: where `views` has stopped.
@@ -75,12 +78,8 @@ def carried_out(env: Any, action: Any, view: EngineView) -> tuple[EngineSteering
         np.concatenate((preempted, np.zeros(view.num_waiting, np.bool_))),
         **{name: int(instance[name]) for name in KNOBS},
     )
-    place = {int(r): row for row, r in enumerate(view.ids)}
-    order, r = [], int(instance["first_waiting"]) if instance["num_waiting"] else -1
-    while r >= 0:
-        if state.requests[r]["phase"] != RUNNING and not preempted[: place[r] + 1][-1:].any():
-            order.append(place[r])
-        r = int(state.requests[r]["next"])
+    row_of = {int(r): row for row, r in enumerate(view.ids)}
+    order = [row_of[r] for r in waiting_order(state, 0)]
     env.restore(snapshot)
     return steering, [row for row in order if row >= view.num_running]
 
@@ -88,7 +87,8 @@ def carried_out(env: Any, action: Any, view: EngineView) -> tuple[EngineSteering
 def differences(expected: EngineSteering, found: EngineSteering) -> list[str]:
     """Names of the parts in which two Steerings differ."""
     different = [name for name in KNOBS if getattr(expected, name) != getattr(found, name)]
-    for name in ("waiting_score", "running_score", "preempt"):
-        if not np.array_equal(getattr(expected, name), getattr(found, name)):
-            different.append(name)
-    return different
+    return different + [
+        name
+        for name in ("waiting_score", "running_score", "preempt")
+        if not np.array_equal(getattr(expected, name), getattr(found, name))
+    ]

@@ -9,7 +9,7 @@ from rich.markup import escape
 from typer.core import TyperGroup
 
 import sgym
-from sgym.cli import calibrate, check, compare, listing, plot, run, timeline, traces
+from sgym.cli import calibrate, check, compare, export, listing, plot, run, timeline, traces
 from sgym.cli.common import console
 from sgym.errors import SgymError
 
@@ -62,6 +62,7 @@ app.command("compare")(compare.compare)
 app.command("run")(run.run)
 app.command("timeline")(timeline.timeline)
 app.add_typer(plot.app, name="plot")
+app.command("export")(export.export)
 app.command("list")(listing.list_all)
 app.command("check")(check.check)
 app.command("schema")(check.schema)

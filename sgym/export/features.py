@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from sgym.export.view import REQUEST_ROW, EngineView, matrix_of
+from sgym.export.view import REQUEST_ROW, EngineView
 
 Columns = dict[str, np.ndarray]
 
@@ -53,19 +53,19 @@ class RequestFeatures:
         self._others = [(k, REQUESTS[name]) for k, name in enumerate(names) if name not in COPIED]
         self._raw = self._work = np.zeros((self.width, 0))
 
-    def __call__(self, rows: np.ndarray, num_running: int, view: EngineView) -> np.ndarray:
-        """Float64 (number of features, len(rows)); valid until the next call.
+    def __call__(self, matrix: np.ndarray, num_running: int, view: EngineView) -> np.ndarray:
+        """Float64 (number of features, n); valid until the next call.
 
         Args:
-            rows: REQUEST_ROW, of which the first `num_running` run.
+            matrix: rows as `matrix_of` has them, (n, fields), the first `num_running` run.
             num_running: of these rows.
             view: whose clock and memory measure them.
         """
-        count = len(rows)
+        count = len(matrix)
         if count > self._raw.shape[1]:
             self._raw, self._work = np.zeros((2, self.width, 2 * count + 16))
         raw = self._raw[:, :count]
-        fields = np.ascontiguousarray(matrix_of(np.ascontiguousarray(rows)).T)
+        fields = np.ascontiguousarray(matrix.T)
         raw[self._same] = fields[self._fields]
         columns = dict(zip(REQUEST_ROW.names or (), fields, strict=True))
         columns["known"] = columns["prompt"] + columns["generated"]

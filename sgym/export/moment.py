@@ -55,7 +55,7 @@ def shown(num_running: int, num_waiting: int, num_slots: int) -> tuple[int, int]
 
 def tokens_to_prefill(waiting: np.ndarray) -> np.ndarray:
     """Tokens to prefill of each of these rows."""
-    fields = matrix_of(np.ascontiguousarray(waiting))
+    fields = matrix_of(waiting)
     return fields[:, 1] + fields[:, 2] - fields[:, 3]  # prompt, generated, computed
 
 
@@ -126,21 +126,25 @@ SUPPLIED = {"requests": {*COPIED, *REQUESTS}, "instances": {*INSTANCES}, "cluste
 """Part of the observation -> the features of it that an engine supplies."""
 
 
-class Whole:
-    """Features of the instance or of the cluster, a number each.
+class Surroundings:
+    """Features of the instance and of the cluster, a number each.
 
     Args:
-        table: instances or cluster.
-        rows: of that part of the bundle's observation.
+        instances: of the bundle's observation.
+        cluster: same.
     """
 
-    def __init__(self, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        known = INSTANCES if table == "instances" else CLUSTER
-        self._numbers = [known[str(row["name"])] for row in rows]
-        self._scaling = Scaling(rows)
-        self._work = np.zeros((len(rows), 1))
+    def __init__(
+        self, instances: Sequence[Mapping[str, Any]], cluster: Sequence[Mapping[str, Any]]
+    ) -> None:
+        self._numbers = [INSTANCES[str(row["name"])] for row in instances]
+        self._numbers += [CLUSTER[str(row["name"])] for row in cluster]
+        self._scaling = Scaling([*instances, *cluster])
+        self._work = np.zeros((len(self._numbers), 1))
+        self._middle = len(instances)
 
-    def __call__(self, moment: Moment) -> np.ndarray:
-        """Float32 (1, number of features)."""
+    def __call__(self, moment: Moment) -> dict[str, np.ndarray]:
+        """The inputs `instances` and `cluster`, float32 (1, number of features) each."""
         raw = np.array([[number(moment)] for number in self._numbers], np.float64)
-        return self._scaling(raw, self._work).astype(np.float32).T
+        seen = self._scaling(raw, self._work).astype(np.float32).T
+        return {"instances": seen[:, : self._middle], "cluster": seen[:, self._middle :]}

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from sgym.export.features import RequestFeatures
-from sgym.export.view import EngineSteering, EngineView
+from sgym.export.view import EngineSteering, EngineView, matrix_of
 
 FIRST = 1e6  # score before anything is taken off: scored requests stand ahead of later arrivals
 TOKENS = 512.0  # of prompt that weigh as much as a second
@@ -114,7 +114,7 @@ class Index:
         """The Steering of an action, float64 (2 * number of features + 4,)."""
         width, count = self._features.width, len(view.rows)
         waiting, running = ordered(view.rows, self._base, self._aging)
-        seen = self._features(view.rows, view.num_running, view)
+        seen = self._features(matrix_of(view.rows), view.num_running, view)
         extra = self._gain * self._weighted(seen, view.num_running, action, width)
         waiting += extra
         running += extra

@@ -21,13 +21,13 @@ import numpy as np
 from sgym.errors import PolicyError
 from sgym.export.features import RequestFeatures
 from sgym.export.heuristics import Heuristic, check_parameters
-from sgym.export.moment import Moment, Whole
+from sgym.export.moment import Moment, Surroundings
 from sgym.export.onnx_policy import BOOL, BUDGET_LEVELS, OnnxPolicy
 from sgym.export.orderings import Index, mask_of_knobs, turn
 from sgym.export.reading import Sheet
 from sgym.export.slots import Slots, allowed_verbs, say, score
 from sgym.export.trigger import EventTrigger
-from sgym.export.view import EngineSteering, EngineView
+from sgym.export.view import EngineSteering, EngineView, matrix_of
 
 
 class PolicyRuntime:
@@ -109,7 +109,7 @@ class Network:
         self._slots = int(sheet.number("environment.num_slots", 2))
         rows = {table: sheet.features(table) for table in ("requests", "instances", "cluster")}
         self._features = RequestFeatures(rows["requests"])
-        self._whole = {name: Whole(name, rows[name]) for name in ("instances", "cluster")}
+        self._surroundings = Surroundings(rows["instances"], rows["cluster"])
         self._words = sheet.meaning(self._action, self._features.width)
         self._allowed = allowed_verbs(self._words)
         self._expected_output = sheet.number("environment.expected_output", 0.0)
@@ -123,7 +123,7 @@ class Network:
             "knobs": len(self._words),
             "index": len(self._words),
         }[self._action]
-        widths = {name: len(rows[name]) for name in self._whole}
+        widths = {name: len(rows[name]) for name in ("instances", "cluster")}
         widths["requests"] = self._slots * self._features.width
         widths |= {"mask": numbers, "logits": numbers, "action": numbers}
         self._graph.check_widths(widths, "an engine, which sees one instance,")
@@ -141,8 +141,8 @@ class Network:
         if slots is not None and "requests" in inputs:
             fed["requests"] = self._seen(view, slots)
         if "instances" in inputs or "cluster" in inputs:
-            moment = Moment(view, self._slots)
-            fed |= {name: self._whole[name](moment) for name in self._whole if name in inputs}
+            around = self._surroundings(Moment(view, self._slots))
+            fed |= {name: array for name, array in around.items() if name in inputs}
         if "mask" in inputs and mask is not None:
             fed["mask"] = mask.astype(np.bool_ if inputs["mask"] == BOOL else np.float32)
         action = self._graph.chosen(self._graph.run(fed), mask)[0]
@@ -154,8 +154,9 @@ class Network:
 
     def _seen(self, view: EngineView, slots: Slots) -> np.ndarray:
         """The input `requests`: float32 (1, K * number of features), zeros in empty slots."""
+        rows = matrix_of(view.rows).take(slots.rows, axis=0)
         seen = np.zeros((self._slots, self._features.width), np.float32)
-        seen[slots.places] = self._features(view.rows[slots.rows], slots.num_running, view).T
+        seen[slots.places] = self._features(rows, slots.num_running, view).T
         return seen.reshape(1, -1)
 
     def _mask(self, view: EngineView, slots: Slots | None) -> np.ndarray | None:

@@ -25,7 +25,7 @@ class Slots:
     Attributes:
         content: int (K,): EMPTY, RUNNING or WAITING.
         places: int (number shown,): slots that are in use, the running requests' first.
-        rows: int, same shape: the row of the view that stands there.
+        rows: int, same shape: the row of the view that stands there, in order.
         num_running: of these.
     """
 
@@ -34,16 +34,19 @@ class Slots:
     def __init__(self, view: EngineView, count: int) -> None:
         running, half = view.num_running, count // 2
         first, second = shown(running, view.num_waiting, count)
-        k = np.arange(first)
-        of_running = np.where(k < half, k, count - 1 + half - k)
-        j = np.arange(second)
-        of_waiting = np.where(half + j < count, half + j, count - 1 - j)
         self.num_running = first
-        self.places = np.concatenate((of_running, of_waiting))
-        self.rows = np.concatenate((running - 1 - k, running + j))
-        self.content = np.zeros(count, np.intp)
-        self.content[of_running] = RUNNING
-        self.content[of_waiting] = WAITING
+        self.rows = np.arange(running - first, running + second)
+        self.places = places = np.empty(first + second, np.intp)
+        self.content = content = np.zeros(count, np.intp)
+        own = min(first, half)  # the k-th from the tail stands in slot k, lent places come last
+        places[first - own : first] = np.arange(own - 1, -1, -1)
+        places[: first - own] = np.arange(count - first + own, count)
+        content[:own] = content[count - first + own :] = RUNNING
+        other = min(second, count - half)
+        places[first : first + other] = np.arange(half, half + other)
+        places[first + other :] = np.arange(half - 1, half - 1 - second + other, -1)
+        content[half : half + other] = WAITING
+        content[half - second + other : half] = WAITING
 
 
 def allowed_verbs(verbs: Sequence[str]) -> np.ndarray:

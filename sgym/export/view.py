@@ -45,9 +45,9 @@ def matrix_of(rows: np.ndarray) -> np.ndarray:
     """Rows as float64 (num_rows, number of fields), columns in the order of REQUEST_ROW; no copy.
 
     Args:
-        rows: REQUEST_ROW (num_rows,), contiguous.
+        rows: REQUEST_ROW (num_rows,); one that is not contiguous is copied.
     """
-    return rows.view(np.float64).reshape(len(rows), len(REQUEST_ROW))
+    return np.ascontiguousarray(rows).view(np.float64).reshape(len(rows), len(REQUEST_ROW))
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,7 @@ def test_list_policies_shows_the_zoo_and_what_is_wrong_with_it(sgym_command, she
     assert "Keeps calm." in row
     assert "carries on" not in text
     assert "zoo:odd" in text
-    assert "schema_version must be 1, got None" in text
+    assert "schema_version must be 1 or 2, got None" in text
 
 
 def test_an_unknown_bundle_is_one_line(sgym_command, shelf):

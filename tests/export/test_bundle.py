@@ -20,7 +20,9 @@ from sgym.export import describe, load_bundle, resolve, write_bundle
 def test_what_is_written_is_loaded_again(zeros):
     bundle = load_bundle(zeros)
 
-    assert sorted(path.name for path in zeros.iterdir()) == ["bundle.json", "policy.onnx"]
+    files = sorted(path.name for path in zeros.iterdir())
+    assert files == ["bundle.json", "card.md", "policy.onnx"]
+    assert (zeros / "card.md").read_text() == "# Does nothing.\nIt never will.\n"
     assert bundle.label == f"bundle:{zeros}"
     assert bundle.about.name == "zeros"
     assert bundle.about.scenario == "tiny"

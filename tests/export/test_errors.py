@@ -37,8 +37,13 @@ FIRST = ("observation", "requests", 0)
     [
         (["sha256"], "0" * 64, r"policy\.onnx: sha256 is [0-9a-f]{64}, but bundle\.json says 0000"),
         (["sha256"], "short", r"bundle\.json: sha256: .*pattern.*got 'short': export it again"),
-        (["schema_version"], 2, r"bundle\.json: schema_version must be 1, got 2: .*the sgym that"),
-        (["schema_version"], None, "schema_version must be 1, got None"),
+        (["schema_version"], 3, r"bundle\.json: schema_version must be 1 or 2, got 3: .*sgym that"),
+        (["schema_version"], None, "schema_version must be 1 or 2, got None"),
+        (
+            ["kind"],
+            "magic",
+            r"bundle\.json: kind must be one of onnx, builtin, got 'magic': export",
+        ),
         (["colour"], "red", r"bundle\.json: colour is no known key; known: schema_version, name"),
         (["environment", "acton"], 1, r"environment\.acton is no known key.* mean 'action'\?"),
         (["environment", "num_slots"], "x", r"environment\.num_slots: .*got 'x'"),
