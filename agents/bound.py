@@ -74,7 +74,7 @@ def upper_bound(
     seed: int = 0,
     policy: str | None = None,
     num_buckets: int = 60,
-    num_steps: int = 240,
+    num_steps: int = 120,
     fixed_roles: bool = False,
 ) -> Bound:
     """Bound the smooth goodput of a scenario's window.
@@ -95,7 +95,7 @@ def upper_bound(
 
 
 def bound_from(
-    simulator: Simulator, num_buckets: int = 60, num_steps: int = 240, fixed_roles: bool = False
+    simulator: Simulator, num_buckets: int = 60, num_steps: int = 120, fixed_roles: bool = False
 ) -> Bound:
     """Bound what an episode under way can come to, whatever is decided from now on; see above."""
     if simulator.scenario.latency.noise > 0:

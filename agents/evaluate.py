@@ -31,7 +31,7 @@ from rich.progress import Progress
 import sgym
 from agents.contenders import BOUND, LOOK_AHEAD, Cell, Contender, play_cell
 from agents.entry import ZOO, Entry, load_entry
-from agents.report import entry_rows, print_rows, write_report
+from agents.report import HELD_OUT_SEEDS, entry_rows, print_rows, write_report
 from agents.search import HELD_OUT, write_whole
 from agents.tuning import Tuned
 from sgym.errors import SgymError
@@ -77,7 +77,7 @@ def cells_of_entry(
     name: str, entry: Entry, folder: Path, seeds: Sequence[int], duration: float | None
 ) -> list[Cell]:
     """All that is played for an entry."""
-    workloads: dict[str, dict[str, Any]] = {"held-out seeds": {}}
+    workloads: dict[str, dict[str, Any]] = {HELD_OUT_SEEDS: {}}
     if entry.trace is not None:
         folder_of_traces = traces_folder()
         if folder_of_traces is None or not (folder_of_traces / entry.trace).is_file():

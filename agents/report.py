@@ -17,6 +17,8 @@ from agents.statistics import bootstrap_mean, bootstrap_ratio
 
 GROUP = ["entry", "workload", "rate", "seconds"]
 MEASURE = "smooth_goodput"
+HELD_OUT_SEEDS = "held-out seeds"
+"""The workload that needs no name of its own in a table."""
 
 
 def entry_rows(rows: pd.DataFrame) -> pd.DataFrame:
@@ -102,8 +104,32 @@ def _text(row: Mapping[Any, Any], name: str) -> str:
     return f"{row[name]:+.1f} ({low:+.1f} to {high:+.1f}){star}"
 
 
+def markdown(table: pd.DataFrame) -> str:
+    """The comparison as a table of Markdown, for a README."""
+    names = ("entry", "rate, 1/s", "learned", "best tuned heuristic", "known future", "bound")
+    heads = [*names, "gain, %", "gap closed, %"]
+    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    shown = ""
+    for row in table.to_dict("records"):
+        own = "" if row["workload"] == HELD_OUT_SEEDS else f", {row['workload']}"
+        name = f"{row['entry']}{own}"
+        cells = [
+            name if name != shown else "",
+            f"{row['rate']:g}",
+            f"{row['learned']:.0f}",
+            f"{row['heuristic']:.0f} {row['best_heuristic']}",
+            "" if np.isnan(row["look_ahead"]) else f"{row['look_ahead']:.0f}",
+            f"{row['bound']:.0f}",
+            _text(row, "gain_percent").rstrip("*"),
+            _text(row, "gap_closed_percent").rstrip("*"),
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+        shown = name
+    return "\n".join(lines) + "\n"
+
+
 def write_report(out: Path, rows: pd.DataFrame, table: pd.DataFrame, suffix: str) -> None:
-    """`table.csv`, `metrics.csv` (means of all metrics by policy) and `table.png` into a folder."""
+    """`table.csv`, `.md` and `.png`, and `metrics.csv` (means by policy of all metrics)."""
     numbers = rows.select_dtypes("number").columns.difference([*GROUP, "seed"])
     groups = rows.groupby([*GROUP, "policy", "kind"], sort=False, dropna=False)
     means = groups[list(numbers)].mean()
@@ -111,6 +137,8 @@ def write_report(out: Path, rows: pd.DataFrame, table: pd.DataFrame, suffix: str
     if table.empty:
         return
     _save(out / f"table{suffix}.csv", table)
+    if "bound" in table:
+        write_whole(out / f"table{suffix}.md", markdown(table).encode())
     mpl.use("Agg")
     labels = [f"{row.entry}\n{row.workload}, {row.rate:g}/s" for row in table.itertuples()]
     panels = [("gain_percent", "gain over the best tuned heuristic, %")]

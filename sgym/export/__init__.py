@@ -15,8 +15,6 @@ if TYPE_CHECKING:
         Stored,
         load_bundle,
         load_stored,
-        write_builtin,
-        write_bundle,
     )
     from sgym.export.description import describe
     from sgym.export.names import is_bundle, resolve, simulate
@@ -26,6 +24,7 @@ if TYPE_CHECKING:
     from sgym.export.simulated import simulated_view
     from sgym.export.trigger import EventTrigger
     from sgym.export.view import REQUEST_ROW, EngineLimits, EngineSteering, EngineView
+    from sgym.export.writing import write_builtin, write_bundle
     from sgym.export.zoo import zoo_bundles
 
 _PLACES = {
@@ -36,8 +35,6 @@ _PLACES = {
         "Stored",
         "load_bundle",
         "load_stored",
-        "write_builtin",
-        "write_bundle",
     ),
     "description": ("describe",),
     "names": ("is_bundle", "resolve", "simulate"),
@@ -47,6 +44,7 @@ _PLACES = {
     "simulated": ("simulated_view",),
     "trigger": ("EventTrigger",),
     "view": ("REQUEST_ROW", "EngineLimits", "EngineSteering", "EngineView"),
+    "writing": ("write_builtin", "write_bundle"),
     "zoo": ("zoo_bundles",),
 }
 _MODULES = {name: module for module, names in _PLACES.items() for name in names}

@@ -1,18 +1,12 @@
-"""A policy bundle: a folder with bundle.json and what it names, written, loaded and played."""
+"""A policy bundle: a folder with bundle.json and what it names, loaded and played."""
 
 import dataclasses
 import hashlib
 import inspect
-import json
-import os
-import shutil
-import tempfile
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from sgym import simulator
 from sgym.config import Scenario
@@ -21,7 +15,7 @@ from sgym.envs.options import Options
 from sgym.errors import PolicyError, ScenarioError
 from sgym.export.about import About, BuiltinManifest, Header, Manifest, read_manifest
 from sgym.export.description import ENVIRONMENTS, action_of, observation_of, widths_of
-from sgym.export.files import CARD, MANIFEST, MODEL, WEIGHTS
+from sgym.export.files import MANIFEST, MODEL
 from sgym.export.heuristics import check_parameters
 from sgym.export.onnx_policy import OnnxPolicy
 from sgym.export.zoo import BUNDLE, ZOO, folder_of
@@ -39,10 +33,13 @@ class Stored:
         about: the content of bundle.json.
     """
 
-    about: Header
-
     def __init__(self, label: str, folder: Path, about: Header) -> None:
-        self.label, self.folder, self.about = label, folder, about
+        self.label, self.folder, self._header = label, folder, about
+
+    @property
+    def about(self) -> Header:
+        """The content of bundle.json."""
+        return self._header
 
     def __reduce__(self) -> tuple[Callable[[str], "Stored"], tuple[str]]:
         """Processes load it for themselves."""
@@ -51,7 +48,8 @@ class Stored:
     @property
     def digest(self) -> str:
         """Of all that its decisions depend on: bundle.json, which has the hash of policy.onnx."""
-        return hashlib.sha256(self.about.model_dump_json().encode()).hexdigest()
+        content = self.about.model_dump_json(exclude={"card", "provenance"})
+        return hashlib.sha256(content.encode()).hexdigest()
 
     def simulate(
         self, scenario: Source, seed: int = 0, log: Sequence[str] = (), arrivals: Any = None
@@ -70,7 +68,14 @@ class Stored:
 class BuiltinBundle(Stored):
     """A policy that comes with sgym, with its parameters; engines evaluate it without a network."""
 
-    about: BuiltinManifest
+    def __init__(self, label: str, folder: Path, about: BuiltinManifest) -> None:
+        super().__init__(label, folder, about)
+        self._about = about
+
+    @property
+    def about(self) -> BuiltinManifest:
+        """The content of bundle.json."""
+        return self._about
 
     def __repr__(self) -> str:
         """Its name, and whose."""
@@ -97,10 +102,9 @@ class Bundle(Stored):
         model: the content of policy.onnx.
     """
 
-    about: Manifest
-
     def __init__(self, label: str, folder: Path, about: Manifest, model: bytes) -> None:
         super().__init__(label, folder, about)
+        self._about = about
         arguments, action = about.environment, about.action
         path = str(folder / MODEL)
         self.policy = OnnxPolicy(
@@ -108,6 +112,11 @@ class Bundle(Stored):
         )
         self._kept: tuple[Scenario, ServingEnv] | None = None
         self._lock = threading.Lock()
+
+    @property
+    def about(self) -> Manifest:
+        """The content of bundle.json."""
+        return self._about
 
     def __repr__(self) -> str:
         """Its name, and what it decides."""
@@ -245,76 +254,3 @@ def _check_environment(about: Manifest, path: Path) -> None:
         options_of(about).check()
     except ScenarioError as error:
         raise PolicyError(f"{path}: environment: {error}: export the policy again") from None
-
-
-def write_bundle(
-    folder: str | Path,
-    model: bytes,
-    about: About,
-    weights: Mapping[str, np.ndarray] | None = None,
-) -> Path:
-    """Write a bundle in one piece, in place of one that is there.
-
-    Args:
-        folder: of the bundle; its other files are kept.
-        model: the content of policy.onnx.
-        about: what `describe` says of the policy.
-        weights: the numbers of a small network by name, for policy.npz, which people read.
-
-    Returns:
-        The folder.
-
-    Raises:
-        PolicyError: it is none that could be loaded again, and nothing was written.
-    """
-    content = about.model_dump(exclude={"sha256"})
-    content["sha256"] = hashlib.sha256(model).hexdigest()
-
-    def fill(draft: Path) -> None:
-        (draft / MODEL).write_bytes(model)
-        if weights is not None:
-            np.savez(draft / WEIGHTS, allow_pickle=False, **weights)
-
-    return _write(Path(folder), content, fill)
-
-
-def write_builtin(folder: str | Path, about: BuiltinManifest) -> Path:
-    """Write a bundle of a policy that comes with sgym; as `write_bundle`, but without a network."""
-
-    def fill(draft: Path) -> None:
-        for name in (MODEL, WEIGHTS):
-            (draft / name).unlink(missing_ok=True)
-
-    return _write(Path(folder), about.model_dump(), fill)
-
-
-def _write(folder: Path, content: dict[str, Any], fill: Callable[[Path], None]) -> Path:
-    try:
-        text = json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
-    except (TypeError, ValueError) as error:
-        raise PolicyError(f"{folder / MANIFEST}: provenance must be JSON: {error}") from None
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
-        if folder.is_dir():
-            shutil.copytree(folder, draft, dirs_exist_ok=True)
-        fill(draft)
-        (draft / MANIFEST).write_text(text, encoding="utf-8")
-        (draft / CARD).write_text(content["card"].rstrip() + "\n", encoding="utf-8")
-        load_stored(draft)
-        draft.chmod(0o755)
-        _replace(draft, folder)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-    return folder
-
-
-def _replace(draft: Path, folder: Path) -> None:
-    """Rename, by way of a third name where a folder is in the way: one cannot be overwritten."""
-    if not folder.is_dir():
-        os.replace(draft, folder)
-        return
-    old = draft.with_name(f"{draft.name}.old")
-    os.replace(folder, old)
-    os.replace(draft, folder)
-    shutil.rmtree(old)

@@ -5,6 +5,7 @@ policy is asked in every iteration, because its running requests change places a
 """
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -27,7 +28,7 @@ EXPORTABLE: dict[str, tuple[str, ...]] = {
 admission and its victims, but not that vLLM leaves the order of `running` as it is."""
 
 
-def check_parameters(policy: str, parameters: Mapping[str, float], where: str) -> None:
+def check_parameters(policy: str, parameters: Mapping[str, Any], where: str) -> None:
     """Refuse what cannot be evaluated here.
 
     Args:

@@ -55,6 +55,11 @@ def simulated_view(
     for name in SAME:
         rows[name] = requests[name]
     rows["prefilling"][:num_running] = requests["prefilling"][:num_running]
+    overdue = loss = None
+    outside = state.requests["dry"] == 1
+    outside[ids] = False
+    if outside.any():  # readers of refused or rejected requests, or of other instances
+        overdue, loss = float(state.cluster[0]["accruing"]), float(state.cluster[0]["dry_w"])
     return EngineView(
         now=float(state.cluster[0]["clock"]),
         limits=limits,
@@ -72,5 +77,7 @@ def simulated_view(
         reserve=int(own["reserve"]),
         reasons=reasons,
         decided=decided,
+        overdue=overdue,
+        loss=loss,
         ids=ids,
     )

@@ -39,15 +39,16 @@ REQUEST_ROW = np.dtype(
 """One request as an engine shows it. All are float64, which holds counts exactly, so that a table
 of rows is a matrix too: `matrix_of`. An engine may keep one row per request, change only what
 changes, and gather the rows in order (`table[order]`) when it asks."""
+NUM_FIELDS = len(REQUEST_ROW.names or ())
 
 
 def matrix_of(rows: np.ndarray) -> np.ndarray:
-    """Rows as float64 (num_rows, number of fields), columns in the order of REQUEST_ROW; no copy.
+    """Rows as float64 (num_rows, NUM_FIELDS), columns in the order of REQUEST_ROW; no copy.
 
     Args:
         rows: REQUEST_ROW (num_rows,); one that is not contiguous is copied.
     """
-    return np.ascontiguousarray(rows).view(np.float64).reshape(len(rows), len(REQUEST_ROW))
+    return np.ascontiguousarray(rows).view(np.float64).reshape(len(rows), NUM_FIELDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +104,8 @@ class EngineView:
         reasons: why the policy is asked, bits of `sgym.export.trigger`: EventTrigger.reasons.
         decided: seconds; when the policy was last asked here: EventTrigger.decided.
         overdue: requests of the whole cluster whose readers wait longer than ever before; None =
-            those of `rows`, which is right where the engine is alone.
+            those of `rows`, which is right where the engine is alone and has refused nobody: in
+            training, readers of requests that could never fit counted too, until the end.
         loss: tokens/s; what these lose; None = as above.
         ids: what the engine calls the requests, one per row; only `EngineSteering.named` reads it.
     """

@@ -167,4 +167,4 @@ def test_requests_that_decode_together_cannot_all_have_the_machine_to_themselves
     bound = bound_from(simulator)
     # at best the first has all iterations, 98 tokens, and the second loses 2 * 9.9 by waiting
     assert reached(simulator) <= bound.bound
-    assert bound.bound * 10 < 80 < bound.trivial * 10
+    assert bound.bound * 10 < 82 < bound.trivial * 10

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import onnx
+import pandas as pd
 import pytest
 from onnx import numpy_helper
 
@@ -11,6 +12,7 @@ from agents.entry import ZOO, load_entry
 from agents.evaluate import contenders_of
 from agents.evolve import with_rest
 from agents.onnx_files import scorer_action
+from agents.report import markdown
 from agents.scorers import Scorer
 from agents.tuning import Tuned
 from sgym.export import load_bundle
@@ -37,7 +39,9 @@ def test_an_entry_has_a_policy_and_tuned_heuristics(name):
     found, entry = load_entry(name)
     assert found == name
     kinds = [one.kind for one in contenders_of(name, entry, ZOO / name)]
-    assert kinds == ["heuristic"] * len(entry.heuristics) + ["learned", "bound"]
+    colocated = entry.env == "sgym/Colocated-v0"
+    others = ["learned", "bound", *(["look-ahead"] if colocated else [])]
+    assert kinds == ["heuristic"] * len(entry.heuristics) + others
     kept = json.loads((ZOO / name / "heuristics.json").read_text("utf-8"))
     assert set(entry.heuristics) <= set(kept)
     for tuned in kept.values():
@@ -56,7 +60,9 @@ def test_a_policy_is_the_scorer_that_its_provenance_says(name):
     about = load_bundle(f"zoo:{name}").about
     kept = json.loads((ZOO / name / "heuristics.json").read_text("utf-8"))
     tuned = [Tuned(**kept[label]) for label in entry.heuristics]
-    entry = with_rest(entry, max(tuned, key=lambda one: one.validation))
+    entry = with_rest(entry, tuned, max(tuned, key=lambda one: one.validation))
+    own, chosen = about.environment, entry.environment(entry.loaded(entry.rates[0])).plan.options
+    assert (own.aging, own.expected_output) == (chosen.aging, chosen.expected_output)
     scorer = Scorer.of(entry.environment(entry.loaded(entry.rates[0])).plan)
     parameters = np.array(about.provenance["parameters"])
     ours = numbers_in(scorer_action(scorer, parameters))
@@ -75,3 +81,9 @@ def test_a_policy_plays_its_scenario(name):
     assert np.isfinite(result.summary["smooth_goodput"])
     again = load_bundle(f"zoo:{name}").simulate(scenario, seed=1)
     assert again.summary == pytest.approx(result.summary, nan_ok=True)
+
+
+def test_the_readme_has_the_table_that_was_measured():
+    measured = markdown(pd.read_csv(ZOO / "table.csv"))
+    assert (ZOO / "table.md").read_text("utf-8") == measured
+    assert measured in (ZOO / "README.md").read_text("utf-8")

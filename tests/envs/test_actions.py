@@ -55,6 +55,17 @@ def test_knobs_at_every_iteration_are_the_built_in_policies(knobs, policy, param
     assert final(steps) == pytest.approx(expected.summary["smooth_goodput"], rel=1e-9)
 
 
+def test_index_starts_from_a_tuned_spf_by_its_estimates_and_its_aging():
+    tuned = {"name": "spf", "reservation": 0.2, "aging": 2000.0, "expected_output": 40.0}
+    blind = toy(workload__prediction__kind="none")
+    expected = simulate({**blind, "policy": tuned}, "spf", seed=2).summary["smooth_goodput"]
+    usual = simulate(blind, "spf", seed=2).summary["smooth_goodput"]
+    env = make("index", base="spf", decision="iteration", aging=2000.0, expected_output=40.0)
+    steps = play(env, lambda env, info: np.zeros(40), options={"workload_seed": 2})
+    assert final(steps) == pytest.approx(expected, rel=1e-9)
+    assert expected != pytest.approx(usual, rel=1e-3)
+
+
 def by_hand(env, knobs, view):
     """The Steering of an ordering without reservation and limit."""
     waiting, running = {}, {}

@@ -193,6 +193,7 @@ def test_what_is_no_action_is_refused(action, wrong):
         ({"num_slots": "8"}, "num_slots must be at least 2, got '8'"),
         ({"num_slots": 8.5}, "num_slots must be a whole number, got 8.5"),
         ({"expected_output": float("inf")}, "expected_output must be at least 0, got inf"),
+        ({"aging": -1.0}, "aging must be at least 0, got -1.0"),
         ({"interval": -1.0}, "interval must be at least 0"),
         ({"extra_features": ["true_output"]}, "no optional feature; these are: time_left"),
         ({"overrides": {"workload.rte": 1}}, "Did you mean 'rate'"),

@@ -118,6 +118,10 @@ def test_a_named_bundle_is_loaded_again_only_if_it_has_changed(zeros):
 
     assert resolve(name) is not first
     assert resolve(name).digest != first.digest
+    digest = resolve(name).digest
+    write_bundle(zeros, constant_action(np.ones(40)), about.model_copy(update={"card": "Other."}))
+    assert resolve(name).about.card == "Other."
+    assert resolve(name).digest == digest  # nothing that it decides depends on its card
     assert resolve(name).policy.act(make("index").reset(seed=0)[0]).tolist() == [1.0] * 40
 
 

@@ -154,3 +154,10 @@ def test_what_engines_and_environments_have_in_common_is_the_same():
 def test_policies_that_choose_instances_are_refused(name):
     with pytest.raises(PolicyError, match=r"bundle\.json: environment\.id is .*into a router"):
         PolicyRuntime(f"zoo:{name}")
+
+
+def test_readers_of_refused_requests_count_if_the_engine_says_so(tmp_path):
+    env = make("index", scenario=toy(engine__num_gpu_blocks=7))
+    seen = compare(env, written(env, tmp_path, 3, "cluster"), 200)
+    assert any(view.overdue is not None for view, _ in seen)
+    assert any(view.overdue is None for view, _ in seen)
