@@ -59,8 +59,10 @@ def model_config(max_model_len: int) -> ModelConfig:
     )
 
 
-def build_scheduler(config: dict[str, Any]) -> Scheduler:
-    """The stock scheduler, the async one where a case says so, under the case's limits."""
+def build_scheduler(
+    config: dict[str, Any], kinds: tuple[type, type] = (Scheduler, AsyncScheduler)
+) -> Scheduler:
+    """A scheduler, the second kind of it where a case is async, under the case's limits."""
     ahead = config.get("async_scheduling", False)
     vllm_config = VllmConfig(
         scheduler_config=SchedulerConfig(
@@ -86,7 +88,7 @@ def build_scheduler(config: dict[str, Any]) -> Scheduler:
     attention = FullAttentionSpec(
         block_size=config["block_size"], num_kv_heads=1, head_size=16, dtype=torch.float16
     )
-    return (AsyncScheduler if ahead else Scheduler)(
+    return kinds[ahead](
         vllm_config=vllm_config,
         kv_cache_config=KVCacheConfig(
             num_blocks=config["num_blocks"],
@@ -127,7 +129,8 @@ class Drive:
     def __init__(self, case: dict[str, Any]) -> None:
         self.case = case
         init_none_hash(sha256)
-        self.scheduler = build_scheduler(case["config"])
+        self.clock = 0.0
+        self.scheduler = self.build()
         self.under_way: list[tuple[float, Any, Any]] = []  # end, output, sampled; oldest first
         self.depth = 2 if case["config"].get("async_scheduling", False) else 1
         self.block_pool = self.scheduler.kv_cache_manager.block_pool
@@ -143,6 +146,10 @@ class Drive:
         self.held: set[int] = set()  # preempted by the steering in force
         self.watch_preemptions()
 
+    def build(self) -> Scheduler:
+        """The scheduler under test."""
+        return build_scheduler(self.case["config"])
+
     def watch_preemptions(self) -> None:
         """Note every victim in the order of preemption, whoever asked for it."""
         original = self.scheduler._preempt_request
@@ -157,30 +164,38 @@ class Drive:
 
     def run(self) -> dict[str, Any]:
         """Serve every request of the case; returns all decisions."""
-        clock = 0.0
+        horizon = self.case.get("horizon", math.inf)
         while self.pending or self.scheduler.requests:
             if not self.scheduler.requests:
-                clock = max(clock, self.pending[-1][1]["arrival"])
-            while self.pending and self.pending[-1][1]["arrival"] <= clock:
-                self.scheduler.add_request(build_request(*self.pending.pop(), self.case))
+                self.clock = max(self.clock, self.pending[-1][1]["arrival"])
+            if self.clock > horizon:
+                break
+            while self.pending and self.pending[-1][1]["arrival"] <= self.clock:
+                self.scheduler.add_request(self.request(*self.pending.pop()))
             output = self.schedule()
             executed = output.total_num_scheduled_tokens > 0
             if executed:
-                self.execute(output, clock)
+                self.execute(output)
                 if len(self.under_way) < self.depth:
                     continue
             if self.under_way:  # the queue of batches is full, if by an empty one
-                clock = self.finish()
+                if self.under_way[0][0] > horizon:
+                    break
+                self.finish()
             elif not self.made_room:  # nothing will change before somebody arrives
                 if not self.pending:
                     break
-                clock = self.pending[-1][1]["arrival"]
+                self.clock = self.pending[-1][1]["arrival"]
         return {
             "seed": self.case["seed"],
             "iterations": self.iterations,
             "tokens": self.tokens,
             "preemptions": self.preemptions,
         }
+
+    def request(self, number: int, row: dict[str, Any]) -> Request:
+        """A request as the engine gives it to the scheduler."""
+        return build_request(number, row, self.case)
 
     def schedule(self) -> Any:
         """Let the scheduler decide under the steering in force."""
@@ -256,10 +271,11 @@ class Drive:
         """Whether the steering in force keeps this waiting request from being admitted."""
         return number in self.held or steering.waiting_score.get(number, 0.0) == -math.inf
 
-    def execute(self, output: Any, clock: float) -> None:
+    def execute(self, output: Any) -> None:
         """Pretend to run the batch, behind the one under way if there is one."""
         scheduler, sampled, batch = self.scheduler, [], []
-        prefill, decodes, entries = 0, 0, 0
+        prefills: list[tuple[int, int]] = []  # tokens, computed before
+        decodes: list[int] = []  # KV entries
         for key, tokens in output.num_scheduled_tokens.items():
             request = scheduler.requests[key]
             before = request.num_computed_tokens - tokens
@@ -269,15 +285,13 @@ class Drive:
                 promised -= samples
             known = request.num_tokens + promised
             if request.num_output_tokens + promised > 0 and before == known - 1:
-                decodes += 1
+                decodes.append(request.num_computed_tokens)
             else:
-                prefill += tokens
-            entries += request.num_computed_tokens
+                prefills.append((tokens, before))
             batch.append([number_of(request), tokens, before])
             sampled.append([number_of(request)] if samples else [])
-        line = self.case["config"]["latency"]
-        duration = line["a"] + line["b"] * prefill + line["c"] * decodes + line["d"] * entries
-        start = self.under_way[-1][0] if self.under_way else clock
+        duration = self.duration(prefills, decodes, sum(map(len, sampled)))
+        start = self.under_way[-1][0] if self.under_way else self.clock
         self.iterations.append(
             {
                 "t": start,
@@ -292,13 +306,31 @@ class Drive:
         self.victims = []
         self.under_way.append((start + duration, output, sampled))
 
-    def finish(self) -> float:
-        """End the oldest batch under way and deliver its tokens; returns when that is."""
-        clock, output, sampled = self.under_way.pop(0)
+    def duration(
+        self,
+        prefills: list[tuple[int, int]],
+        decodes: list[int],
+        num_sampled: int,  # noqa: ARG002  (for those who override it)
+    ) -> float:
+        """Seconds of a batch.
+
+        Args:
+            prefills: tokens and tokens computed before, of each chunk.
+            decodes: KV entries of each decoding sequence.
+            num_sampled: sequences that get a token.
+        """
+        line = self.case["config"]["latency"]
+        prefill = sum(tokens for tokens, _ in prefills)
+        entries = sum(tokens + before for tokens, before in prefills) + sum(decodes)
+        return line["a"] + line["b"] * prefill + line["c"] * len(decodes) + line["d"] * entries
+
+    def finish(self) -> None:
+        """End the oldest batch under way and deliver its tokens."""
+        self.clock, output, sampled = self.under_way.pop(0)
         keys = list(output.num_scheduled_tokens)
         for key, token in zip(keys, sampled, strict=True):
             if token:
-                self.tokens[int(key)].append(clock)
+                self.tokens[int(key)].append(self.clock)
         self.scheduler.update_from_output(
             output,
             ModelRunnerOutput(
@@ -307,7 +339,6 @@ class Drive:
                 sampled_token_ids=sampled,
             ),
         )
-        return clock
 
 
 def number_of(request: Request) -> int:

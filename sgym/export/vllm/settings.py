@@ -1,0 +1,83 @@
+"""Settings of the adapter: which policy, and what holds for clients who say nothing.
+
+Each is looked for in vLLM's `additional_config["sgym"]`, then in the environment:
+
+    vllm serve MODEL --scheduler-cls sgym.export.vllm.SgymScheduler
+        --additional-config '{"sgym": {"bundle": "zoo:chat_8b", "token_time": 0.1}}'
+
+    SGYM_BUNDLE=zoo:chat_8b vllm serve MODEL --scheduler-cls sgym.export.vllm.SgymScheduler
+"""
+
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sgym.errors import PolicyError
+from sgym.export.vllm.slo import NAMES, Slo, slo_of
+
+BUNDLE = "SGYM_BUNDLE"
+SECTION = "sgym"
+ORIGINS = ("commit", "first_token")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What an operator says.
+
+    Attributes:
+        bundle: `zoo:NAME`, `bundle:FOLDER` or a folder.
+        slo: of requests that come without one.
+        origin: deadlines count from the arrival (commit) or from the first token, as `slo.origin`.
+        clamp: lateness is at least 0, as `slo.clamp`.
+        penalty_cap: seconds of lateness beyond which nothing more is lost, as `slo.penalty_cap`.
+        scale_by_tokens: as `slo.scale_by_tokens`.
+    """
+
+    bundle: str
+    slo: Slo = field(default_factory=Slo)
+    origin: str = "commit"
+    clamp: bool = True
+    penalty_cap: float = math.inf
+    scale_by_tokens: bool = False
+
+
+def settings_of(additional_config: Any) -> Settings:
+    """The settings of an engine.
+
+    Args:
+        additional_config: of vLLM's VllmConfig.
+
+    Raises:
+        PolicyError: no bundle is named, or a setting is unknown or out of range.
+    """
+    given: dict[str, Any] = {}
+    if isinstance(additional_config, Mapping):
+        section: Any = additional_config.get(SECTION, {})
+        if not isinstance(section, Mapping):
+            raise PolicyError(f"additional_config[{SECTION!r}] must be an object, got {section!r}")
+        given = dict(section)
+    known = ("bundle", *NAMES, "origin", "clamp", "penalty_cap", "scale_by_tokens")
+    for name in given:
+        if name not in known:
+            raise PolicyError(
+                f"additional_config[{SECTION!r}] has {name!r}, but only {', '.join(known)} can "
+                "be set"
+            )
+    bundle = given.pop("bundle", None) or os.environ.get(BUNDLE)
+    if not bundle:
+        raise PolicyError(
+            f"no policy: set {BUNDLE}, or 'bundle' in additional_config[{SECTION!r}], to zoo:NAME "
+            "or a folder that sgym has exported"
+        )
+    levels = {name: given.pop(name) for name in NAMES if name in given}
+    slo = slo_of(levels, Slo())
+    for name, value in levels.items():
+        if getattr(slo, name) != value:
+            raise PolicyError(f"sgym: {name} is out of range, got {value!r}")
+    if given.get("origin", "commit") not in ORIGINS:
+        raise PolicyError(
+            f"sgym: origin must be one of {', '.join(ORIGINS)}, got {given['origin']!r}"
+        )
+    return Settings(str(bundle), slo, **given)
