@@ -7,6 +7,7 @@
 policy if that is due, and puts what it says into force through what schedule() reads anyway. If the
 policy fails, this is logged once, and vLLM schedules by itself from then on.
 
+Written for, and compared with, vLLM 0.33.0, which says that this hook is not a stable interface.
 vLLM is imported when one of the two classes is first asked for. `sgym.export.vllm.settings` says
 what can be set, `sgym.export.vllm.slo` what clients may send.
 """
