@@ -138,7 +138,8 @@ def write_report(out: Path, rows: pd.DataFrame, table: pd.DataFrame, suffix: str
         return
     _save(out / f"table{suffix}.csv", table)
     if "bound" in table:
-        write_whole(out / f"table{suffix}.md", markdown(table).encode())
+        kept = pd.read_csv(out / f"table{suffix}.csv")  # rounded as what is kept
+        write_whole(out / f"table{suffix}.md", markdown(kept).encode())
     mpl.use("Agg")
     labels = [f"{row.entry}\n{row.workload}, {row.rate:g}/s" for row in table.itertuples()]
     panels = [("gain_percent", "gain over the best tuned heuristic, %")]
