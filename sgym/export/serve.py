@@ -4,8 +4,9 @@
     GET  /about    what the policy is, and the JSON Schema of both messages
     GET  /health   200 while it serves
 
-A wrong message is answered with 400 and `{"error": ...}`, one that is too large with 413; the
-server goes on. It listens on a Unix socket that only its user may open, or on a loopback address.
+A wrong message is answered with 400 and `{"error": ...}`, one that is too large with 413, a state
+in which the network fails with 422, and 204 means that all stays as it is; the server goes on. It
+listens on a Unix socket that only its user may open, or on a loopback address.
 """
 
 import asyncio
@@ -48,9 +49,12 @@ def application(policy: Decides, about: dict[str, Any], most_bytes: int = MOST_B
         except PolicyError as error:
             return web.json_response({"error": str(error)}, status=400)
         try:
-            answer = answer_to(view, policy.decide(view))
+            steering = policy.decide(view)
         except PolicyError as error:
             return web.json_response({"error": str(error)}, status=422)
+        if steering is None:  # all stays as it is
+            return web.Response(status=204)
+        answer = answer_to(view, steering)
         return web.Response(text=answer.model_dump_json(), content_type="application/json")
 
     async def show(_: Any) -> Any:

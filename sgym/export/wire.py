@@ -12,6 +12,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sgym.errors import PolicyError
+from sgym.export.slo import Slo
 from sgym.export.view import (
     NEVER,
     NO_LATENESS,
@@ -21,6 +22,7 @@ from sgym.export.view import (
     EngineView,
 )
 
+USUAL = Slo()
 MAX_REQUESTS = 65536
 """Most requests in one state."""
 
@@ -46,13 +48,20 @@ class Request(Message):
     computed: Count = Field(default=0, description="known tokens with KV in memory")
     blocks: Count = Field(default=0, description="KV blocks that it holds")
     preemptions: Count = Field(default=0, description="how often it was preempted")
-    token_time: Positive = Field(default=0.2, description="s/token: in which its reader reads one")
-    alpha: Amount = Field(default=2.5, description="tokens lost per second of lateness")
-    weight: Amount = Field(default=1.0, description="worth of one of its tokens")
+    token_time: Positive = Field(
+        default=USUAL.token_time, description="s/token: in which its reader reads one"
+    )
+    first_delay: Amount = Field(
+        default=USUAL.first_delay, description="seconds granted before the first token"
+    )
+    alpha: Amount = Field(
+        default=USUAL.alpha, description="tokens lost per second of lateness, times weight"
+    )
+    weight: Positive = Field(default=USUAL.weight, description="worth of one of its tokens")
     due: Seconds | None = Field(
         default=None,
-        description="seconds; when its reader needs the next token; null: arrival + token_time * "
-        "(generated + 1)",
+        description="seconds; when its reader needs the next token; null: arrival + first_delay + "
+        "token_time * (generated + 1)",
     )
     lateness: Seconds | None = Field(
         default=0.0, description="seconds; worst over its tokens so far; null: none counts yet"
@@ -147,11 +156,13 @@ def view_of(message: bytes | str) -> EngineView:
 def _fill(row: np.void, request: Request) -> None:
     due, late = request.due, request.lateness
     if due is None:
-        due = request.arrival + request.token_time * (request.generated + 1)
+        due = request.arrival + request.first_delay
+        due += request.token_time * (request.generated + 1)
     row["due"] = min(due, NEVER)
     row["lateness"] = NO_LATENESS if late is None else late
     row["predicted"] = math.nan if request.predicted is None else request.predicted
     row["prefilling"] = request.prefilling
+    row["alpha"] = request.alpha * request.weight
     for name in PLAIN:
         row[name] = getattr(request, name)
 
@@ -159,7 +170,7 @@ def _fill(row: np.void, request: Request) -> None:
 PLAIN = tuple(
     name
     for name in REQUEST_ROW.names or ()
-    if name not in ("due", "lateness", "predicted", "prefilling")
+    if name not in ("due", "lateness", "predicted", "prefilling", "alpha")
 )
 """Fields of a row that a Request has as they are."""
 
@@ -192,4 +203,5 @@ def _said(error: ValidationError) -> str:
         shown = shown if len(shown) <= 60 else shown[:57] + "..."
         found.append(f"{where}: {one['msg']}, got {shown}")
     more = error.error_count() - len(found)
-    return "; ".join(found) + (f"; and {more} more" if more > 0 else "")
+    rest = f"; and {more} more" if more > 0 else ""
+    return "; ".join(found) + rest + ": the form stands in GET /about, as JSON Schema"

@@ -23,8 +23,9 @@ from sgym.export import serve
 class Served:
     """A server in a thread."""
 
-    def __init__(self, **where):
+    def __init__(self, policy=None, **where):
         self.where, self.started = "", threading.Event()
+        self.policy = policy or Shortest()
         self.thread = threading.Thread(target=self._run, args=(where,))
 
     def __enter__(self):
@@ -40,7 +41,7 @@ class Served:
     def _run(self, where):
         async def main():
             self.loop, self.task = asyncio.get_running_loop(), asyncio.current_task()
-            app = serve.application(Shortest(), {"bundle": "mine"}, most_bytes=20_000)
+            app = serve.application(self.policy, {"bundle": "mine"}, most_bytes=20_000)
             await serve.serve(app, ready=self._ready, **where)
 
         with contextlib.suppress(asyncio.CancelledError):
@@ -59,9 +60,9 @@ class Served:
         connection = self.connection()
         connection.request(method, path, body)
         answer = connection.getresponse()
-        found = answer.status, json.loads(answer.read())
+        found = answer.read()
         connection.close()
-        return found
+        return answer.status, json.loads(found) if found else None
 
 
 def over_socket(path):
@@ -112,6 +113,26 @@ def test_wrong_messages_are_answered_and_the_server_goes_on():
         raw.recv(1000)
         raw.close()
         assert server.ask("POST", "/decide", json.dumps(STATE))[0] == 200
+
+
+class Says:
+    """A policy that changes nothing, or that is broken."""
+
+    def __init__(self, broken):
+        self.broken = broken
+
+    def decide(self, _):
+        if self.broken:
+            raise PolicyError("logits has NaN")
+
+
+def test_a_policy_may_say_nothing_and_one_that_fails_does_not_end_the_server():
+    with Served(Says(broken=False), port=0) as server:
+        assert server.ask("POST", "/decide", json.dumps(STATE)) == (204, None)
+    with Served(Says(broken=True), port=0) as server:
+        status, answer = server.ask("POST", "/decide", json.dumps(STATE))
+        assert (status, answer["error"]) == (422, "logits has NaN")
+        assert server.ask("GET", "/health")[0] == 200
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.7", "::", "example.org"])

@@ -4,6 +4,7 @@ import pytest
 from fake_vllm import Request, Says, iterate, serving
 
 from sgym.errors import PolicyError
+from sgym.export.adapter import EngineAdapter
 from sgym.export.vllm import Settings, Slo, settings_of, slo_of
 
 
@@ -93,7 +94,8 @@ def test_arrivals_by_the_wall_clock_are_seen_on_the_engine_clock(monkeypatch):
 
     scheduler.add_request(Request("a", arrival=50_004.0))
 
-    view, _ = pilot.look()
+    engine: EngineAdapter = pilot  # what every engine has that a bundle steers
+    view = engine.view()
     assert (view.now, view.rows["arrival"].tolist()) == (7.0, [4.0])
 
 
@@ -120,8 +122,11 @@ def test_settings_come_from_the_engine_or_the_environment(monkeypatch):
         ({}, "no policy: set SGYM_BUNDLE"),
         ({"sgym": {"bundel": "x"}}, "has 'bundel', but only bundle, token_time"),
         ({"sgym": "x"}, "must be an object"),
-        ({"sgym": {"bundle": "x", "weight": 0}}, "weight is out of range, got 0"),
+        ({"sgym": {"bundle": "x", "weight": 0}}, "weight must be a number above 0, got 0: correct"),
         ({"sgym": {"bundle": "x", "origin": "end"}}, "origin must be one of commit, first_token"),
+        ({"sgym": {"bundle": "x", "clamp": "no"}}, "clamp must be true or false, got 'no'"),
+        ({"sgym": {"bundle": "x", "penalty_cap": "5"}}, "penalty_cap must be a number of seconds"),
+        ({"sgym": {"bundle": "x", "penalty_cap": 0}}, "penalty_cap must be .* above 0, got 0"),
     ],
 )
 def test_wrong_settings_are_refused_before_anything_is_served(given, message, monkeypatch):

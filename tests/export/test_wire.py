@@ -6,10 +6,11 @@ import math
 import pytest
 from served import LIMITS, STATE, Shortest
 
+from sgym.config import UserClass
 from sgym.errors import PolicyError
-from sgym.export.adapter import decide_for
-from sgym.export.view import NEVER, EngineSteering, EngineView
-from sgym.export.wire import Answer, answer_to, schema, view_of
+from sgym.export.slo import Slo
+from sgym.export.view import NEVER
+from sgym.export.wire import Answer, Request, answer_to, schema, view_of
 
 
 def changed(**changes):
@@ -70,16 +71,15 @@ def test_the_schema_describes_every_field():
     assert {"State", "Answer"} == {both["state"]["title"], both["answer"]["title"]}
 
 
-def test_a_python_engine_is_asked_and_steered_in_one_call():
-    class Engine:
-        applied = None
+def test_loss_grows_with_weight_and_the_first_deadline_with_the_delay_granted():
+    request = {"id": 1, "arrival": 4.0, "prompt": 10}
+    view = view_of(changed(running=[], waiting=[{**request, "weight": 4.0, "first_delay": 1.5}]))
+    assert view.rows["alpha"].tolist() == [2.5 * 4.0]
+    assert view.rows["due"].tolist() == pytest.approx([4.0 + 1.5 + 0.2])
 
-        def view(self) -> EngineView:
-            return view_of(json.dumps(STATE))
 
-        def apply(self, steering: EngineSteering) -> None:
-            self.applied = steering
-
-    engine = Engine()
-    assert decide_for(engine, Shortest()) is engine.applied
-    assert engine.applied.token_budget == 64
+def test_a_reader_who_says_nothing_is_that_of_a_scenario():
+    usual, scenario = Slo(), UserClass()
+    for name in ("token_time", "first_delay", "alpha", "weight"):
+        assert getattr(usual, name) == getattr(scenario, name)
+        assert Request.model_fields[name].default == getattr(usual, name)

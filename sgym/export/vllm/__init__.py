@@ -9,17 +9,17 @@ policy fails, this is logged once, and vLLM schedules by itself from then on.
 
 Written for, and compared with, vLLM 0.33.0, which says that this hook is not a stable interface.
 vLLM is imported when one of the two classes is first asked for. `sgym.export.vllm.settings` says
-what can be set, `sgym.export.vllm.slo` what clients may send.
+what can be set, `sgym.export.slo` what clients may send.
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from sgym.export.slo import Slo, slo_of
 from sgym.export.vllm.in_force import InForce
 from sgym.export.vllm.pilot import Pilot
 from sgym.export.vllm.scheduler import SteeredScheduler, steered
 from sgym.export.vllm.settings import Settings, settings_of
-from sgym.export.vllm.slo import Slo, slo_of
 
 if TYPE_CHECKING:
     SgymScheduler: type[Any]

@@ -1,19 +1,11 @@
 """A policy, and how it acts: when it is asked, and from which order it begins."""
 
 from dataclasses import dataclass
-from typing import Protocol
 
+from sgym.export.adapter import Decides
 from sgym.export.runtime import PolicyRuntime
 from sgym.export.trigger import EventTrigger
-from sgym.export.view import EngineSteering, EngineView
-
-
-class Decides(Protocol):
-    """What a policy must have: `sgym.export.PolicyRuntime`, say."""
-
-    def decide(self, view: EngineView) -> EngineSteering | None:
-        """Say who runs next; None = all stays as it is."""
-        ...
+from sgym.export.view import EngineView
 
 
 class EveryBatch(EventTrigger):

@@ -7,12 +7,12 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from sgym.export.view import EngineLimits, EngineView
+from sgym.export.slo import slo_of
+from sgym.export.view import EngineLimits, EngineSteering, EngineView
 from sgym.export.vllm.controls import Controls
 from sgym.export.vllm.in_force import FCFS, InForce
 from sgym.export.vllm.rows import Rows
 from sgym.export.vllm.settings import Settings
-from sgym.export.vllm.slo import slo_of
 
 logger = logging.getLogger("vllm.sgym")  # below vLLM's own logger, whose handlers print it
 
@@ -54,6 +54,7 @@ class Pilot:
         """Seconds that the last finished batch took."""
         self._begun: deque[float] = deque()  # seconds; batches under way
         self._ended = -math.inf  # seconds; the last batch
+        self._shown: list[Any] = []  # vLLM's requests, as the rows of the last view
         self._batch = (0, 0, 0, 0)  # prefill tokens, decodes, KV entries, preempted
 
     def run_on(self, clock: Callable[[], float]) -> None:
@@ -104,21 +105,25 @@ class Pilot:
 
     def _decide(self) -> set[str]:
         """Ask the policy if it is due; returns whom it has preempted."""
-        view, requests = self.look()
+        view = self.view()
         if not self.trigger.is_due(view):
             return set()
         self.trigger.note_decision(view.now)
         self.num_decisions += 1
         steering = self.policy.decide(view)
-        return set() if steering is None else self.in_force.take(steering, requests)
+        return set() if steering is None else self.apply(steering)
+
+    def apply(self, steering: EngineSteering) -> set[str]:
+        """Put a Steering for what `view` showed last into force; returns whom it preempted."""
+        return self.in_force.take(steering, self._shown)
 
     @property
     def num_preempted(self) -> int:
         """Requests that vLLM itself preempted while it formed the last batch."""
         return self._batch[3]
 
-    def look(self) -> tuple[EngineView, list[Any]]:
-        """What the policy sees now, and vLLM's requests in the order of its rows."""
+    def view(self) -> EngineView:
+        """What the policy sees now."""
         self.in_force.settle_waiting()
         scheduler = self.scheduler
         running, waiting = list(scheduler.running), list(scheduler.waiting)
@@ -140,7 +145,8 @@ class Pilot:
         if said is not None:
             view.token_budget, view.active_cap = said.token_budget, said.active_cap
             view.chunk_cap, view.reserve = said.chunk_cap, said.reserve
-        return view, running + waiting
+        self._shown = running + waiting
+        return view
 
     def _note_batch(self, output: Any, forced: set[str]) -> None:
         """Count what a batch consists of, and who had to leave for it."""

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from sgym.export.reader import ReaderClock
+from sgym.export.slo import Slo
 from sgym.export.view import REQUEST_ROW, matrix_of
-from sgym.export.vllm.slo import Slo
 
 FIRST_ROWS = 256
 _AT = {name: place for place, name in enumerate(REQUEST_ROW.names or ())}

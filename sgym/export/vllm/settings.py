@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sgym.errors import PolicyError
-from sgym.export.vllm.slo import NAMES, Slo, slo_of
+from sgym.export.slo import NAMES, POSITIVE, Slo, slo_of
 
 BUNDLE = "SGYM_BUNDLE"
 SECTION = "sgym"
@@ -75,9 +75,21 @@ def settings_of(additional_config: Any) -> Settings:
     slo = slo_of(levels, Slo())
     for name, value in levels.items():
         if getattr(slo, name) != value:
-            raise PolicyError(f"sgym: {name} is out of range, got {value!r}")
+            least = "above 0" if name in POSITIVE else "of at least 0"
+            raise _refused(name, f"a number {least}", value)
     if given.get("origin", "commit") not in ORIGINS:
-        raise PolicyError(
-            f"sgym: origin must be one of {', '.join(ORIGINS)}, got {given['origin']!r}"
-        )
+        raise _refused("origin", f"one of {', '.join(ORIGINS)}", given["origin"])
+    for name in ("clamp", "scale_by_tokens"):
+        if not isinstance(given.get(name, True), bool):
+            raise _refused(name, "true or false", given[name])
+    cap: Any = given.get("penalty_cap", math.inf)
+    if isinstance(cap, bool) or not isinstance(cap, int | float) or not cap > 0.0:
+        raise _refused("penalty_cap", "a number of seconds above 0", cap)
     return Settings(str(bundle), slo, **given)
+
+
+def _refused(name: str, rule: str, value: Any) -> PolicyError:
+    return PolicyError(
+        f"additional_config[{SECTION!r}]: {name} must be {rule}, got {value!r}: correct it, or "
+        "leave it out for the default"
+    )
