@@ -1,6 +1,5 @@
 """bundle.json: what a policy sees, what its numbers mean, and where it comes from."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -9,7 +8,8 @@ from pydantic import Field, ValidationError
 from sgym.config import Model
 from sgym.envs.features import TABLES
 from sgym.errors import PolicyError
-from sgym.export.files import MANIFEST, MODEL, READABLE, SCHEMA_VERSION
+from sgym.export.files import SCHEMA_VERSION
+from sgym.export.reading import Sheet
 from sgym.loading import explain
 
 RESTS = ("policy.", "cluster.router", "cluster.handoff")
@@ -111,42 +111,23 @@ def read_manifest(folder: Path) -> Manifest | BuiltinManifest:
     Raises:
         PolicyError: naming file, field, value, rule and fix.
     """
-    path = folder / MANIFEST
+    return manifest_of(Sheet(folder))
+
+
+def manifest_of(sheet: Sheet) -> Manifest | BuiltinManifest:
+    """Check a bundle.json that was read against the tables of this sgym.
+
+    Raises:
+        PolicyError: naming file, field, value, rule and fix.
+    """
+    form = Manifest if sheet.kind == "onnx" else BuiltinManifest
     try:
-        data: Any = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise PolicyError(
-            f"cannot read {path} ({error.strerror}): a bundle is a folder with {MANIFEST} and "
-            f"{MODEL}, as write_bundle makes it"
-        ) from None
-    except ValueError as error:
-        raise PolicyError(f"{path} is not valid JSON ({error}): export the policy again") from None
-    if not isinstance(data, dict):
-        raise PolicyError(
-            f"{path} must hold an object, got {type(data).__name__}: export the policy again"
-        )
-    version: Any = data.get("schema_version")
-    if version not in READABLE:
-        raise PolicyError(
-            f"{path}: schema_version must be {' or '.join(map(str, READABLE))}, got {version!r}: "
-            "export the policy again with this sgym, or use the sgym that wrote it"
-        )
-    kinds: dict[str, type[Manifest] | type[BuiltinManifest]]
-    kinds = {"onnx": Manifest, "builtin": BuiltinManifest}
-    kind: Any = data.get("kind", "onnx")
-    if kind not in kinds:
-        raise PolicyError(
-            f"{path}: kind must be one of {', '.join(kinds)}, got {kind!r}: "
-            "export the policy again, or use the sgym that wrote it"
-        )
-    form = kinds[kind]
-    try:
-        manifest = form.model_validate(data | {"schema_version": SCHEMA_VERSION})
+        manifest = form.model_validate(sheet.data | {"schema_version": SCHEMA_VERSION})
     except ValidationError as error:
-        raise PolicyError(f"{explain(error, str(path), form)}: export it again") from None
+        raise PolicyError(f"{explain(error, str(sheet.path), form)}: export it again") from None
     if isinstance(manifest, Manifest):
-        _check_overrides(manifest, path)
-        _check_features(manifest, path)
+        _check_overrides(manifest, sheet.path)
+        _check_features(manifest, sheet.path)
     return manifest
 
 

@@ -4,26 +4,30 @@ import dataclasses
 import hashlib
 import inspect
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from sgym import simulator
 from sgym.config import Scenario
 from sgym.envs.base import ServingEnv
 from sgym.envs.options import Options
 from sgym.errors import PolicyError, ScenarioError
-from sgym.export.about import About, BuiltinManifest, Header, Manifest, read_manifest
+from sgym.export.about import About, BuiltinManifest, Header, Manifest, manifest_of
 from sgym.export.description import ENVIRONMENTS, action_of, observation_of, widths_of
 from sgym.export.files import MANIFEST, MODEL
 from sgym.export.heuristics import check_parameters
 from sgym.export.onnx_policy import OnnxPolicy
-from sgym.export.zoo import BUNDLE, ZOO, folder_of
+from sgym.export.reading import Sheet
+from sgym.export.zoo import BUNDLE, ZOO
 from sgym.loading import load_scenario
 from sgym.simulator import Result, Source
 
+Form = TypeVar("Form", bound=Header)
 
-class Stored:
+
+class Stored(ABC, Generic[Form]):
     """A loaded bundle of any kind.
 
     Args:
@@ -33,15 +37,10 @@ class Stored:
         about: the content of bundle.json.
     """
 
-    def __init__(self, label: str, folder: Path, about: Header) -> None:
-        self.label, self.folder, self._header = label, folder, about
+    def __init__(self, label: str, folder: Path, about: Form) -> None:
+        self.label, self.folder, self.about = label, folder, about
 
-    @property
-    def about(self) -> Header:
-        """The content of bundle.json."""
-        return self._header
-
-    def __reduce__(self) -> tuple[Callable[[str], "Stored"], tuple[str]]:
+    def __reduce__(self) -> "tuple[Callable[[str], Stored[Any]], tuple[str]]":
         """Processes load it for themselves."""
         return load_stored, (self.label,)
 
@@ -51,6 +50,7 @@ class Stored:
         content = self.about.model_dump_json(exclude={"card", "provenance"})
         return hashlib.sha256(content.encode()).hexdigest()
 
+    @abstractmethod
     def simulate(
         self, scenario: Source, seed: int = 0, log: Sequence[str] = (), arrivals: Any = None
     ) -> Result:
@@ -62,20 +62,10 @@ class Stored:
             log: what to record, of "tokens", "iterations", "batches", "moves".
             arrivals: a workload of your own instead of the scenario's.
         """
-        raise NotImplementedError
 
 
-class BuiltinBundle(Stored):
+class BuiltinBundle(Stored[BuiltinManifest]):
     """A policy that comes with sgym, with its parameters; engines evaluate it without a network."""
-
-    def __init__(self, label: str, folder: Path, about: BuiltinManifest) -> None:
-        super().__init__(label, folder, about)
-        self._about = about
-
-    @property
-    def about(self) -> BuiltinManifest:
-        """The content of bundle.json."""
-        return self._about
 
     def __repr__(self) -> str:
         """Its name, and whose."""
@@ -91,20 +81,18 @@ class BuiltinBundle(Stored):
         return dataclasses.replace(result, policy=self.label)
 
 
-class Bundle(Stored):
+class Bundle(Stored[Manifest]):
     """A loaded network. It decides in the environment that it describes, around any scenario.
 
     Args:
-        label: `zoo:NAME` or `bundle:FOLDER`, as results are labelled; a copy in another process is
-            loaded by it.
-        folder: where it lies.
-        about: the content of bundle.json.
+        label: as of every Stored.
+        folder: same.
+        about: same.
         model: the content of policy.onnx.
     """
 
     def __init__(self, label: str, folder: Path, about: Manifest, model: bytes) -> None:
         super().__init__(label, folder, about)
-        self._about = about
         arguments, action = about.environment, about.action
         path = str(folder / MODEL)
         self.policy = OnnxPolicy(
@@ -112,11 +100,6 @@ class Bundle(Stored):
         )
         self._kept: tuple[Scenario, ServingEnv] | None = None
         self._lock = threading.Lock()
-
-    @property
-    def about(self) -> Manifest:
-        """The content of bundle.json."""
-        return self._about
 
     def __repr__(self) -> str:
         """Its name, and what it decides."""
@@ -209,7 +192,7 @@ def load_bundle(source: str | Path) -> Bundle:
     return found
 
 
-def load_stored(source: str | Path) -> Stored:
+def load_stored(source: str | Path) -> Stored[Any]:
     """Load and check a bundle of any kind.
 
     Args:
@@ -218,29 +201,15 @@ def load_stored(source: str | Path) -> Stored:
     Raises:
         PolicyError: it is not there, damaged, or not for this sgym; names file, field and fix.
     """
-    label = str(source)
-    folder = folder_of(label)
-    about = read_manifest(folder)
+    label, sheet = str(source), Sheet(source)
+    about = manifest_of(sheet)
     if not label.startswith((ZOO, BUNDLE)):
         label = BUNDLE + label
     if isinstance(about, BuiltinManifest):
-        check_parameters(about.policy, about.parameters, str(folder / MANIFEST))
-        return BuiltinBundle(label, folder, about)
-    _check_environment(about, folder / MANIFEST)
-    path = folder / MODEL
-    try:
-        model = path.read_bytes()
-    except OSError as error:
-        raise PolicyError(
-            f"cannot read {path} ({error.strerror}): a bundle needs it, export the policy again"
-        ) from None
-    found = hashlib.sha256(model).hexdigest()
-    if found != about.sha256:
-        raise PolicyError(
-            f"{path}: sha256 is {found}, but {MANIFEST} says {about.sha256}: the file was damaged "
-            "or replaced, export the policy again"
-        )
-    return Bundle(label, folder, about, model)
+        check_parameters(about.policy, about.parameters, str(sheet.path))
+        return BuiltinBundle(label, sheet.folder, about)
+    _check_environment(about, sheet.path)
+    return Bundle(label, sheet.folder, about, sheet.model())
 
 
 def _check_environment(about: Manifest, path: Path) -> None:

@@ -19,7 +19,7 @@ from sgym.simulator import Result, Source
 
 LOADED = 16  # bundles that a process keeps, with their environments
 
-AnyPolicy = str | Policy | type | Stored
+AnyPolicy = str | Policy | type | Stored[Any]
 
 
 def is_bundle(policy: Any) -> bool:
@@ -29,7 +29,7 @@ def is_bundle(policy: Any) -> bool:
     )
 
 
-def resolve(policy: AnyPolicy) -> "str | Policy | Stored":
+def resolve(policy: AnyPolicy) -> "str | Policy | Stored[Any]":
     """A built-in's name, an object with `schedule(view)`, or a bundle.
 
     A bundle that is named again is not loaded again, unless its files have changed.
@@ -46,7 +46,7 @@ def resolve(policy: AnyPolicy) -> "str | Policy | Stored":
 
 
 @lru_cache(LOADED)
-def _loaded(name: str, folder: Path, stamps: tuple[Any, ...]) -> Stored:  # noqa: ARG001  (the key)
+def _loaded(name: str, folder: Path, stamps: tuple[Any, ...]) -> Stored[Any]:  # noqa: ARG001  (the key)
     return load_stored(name)
 
 

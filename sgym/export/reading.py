@@ -1,7 +1,7 @@
 """bundle.json as an engine reads it: with no more than the standard library.
 
-`sgym.export.about` reads all of it with pydantic and checks it against the environments; here only
-what a decision needs is read, and everything that would change a decision is checked.
+Here what a decision needs is read, and everything that would change a decision is checked;
+`sgym.export.about` then checks all of it, with pydantic, against the environments.
 """
 
 import hashlib
@@ -18,6 +18,11 @@ from sgym.export.trigger import TRIGGERS
 from sgym.export.zoo import folder_of
 
 AGAIN = "export the policy again"
+OTHER = f"{AGAIN}, or use the sgym that wrote it"
+AGING_BEFORE = 20.0
+"""Tokens per second that every environment had when version 1 was written."""
+KINDS = ("onnx", "builtin")
+"""A network, or a scheduler that comes with sgym."""
 SPACES = {"slots": "MultiDiscrete", "scores": "Box", "knobs": "Discrete", "index": "Box"}
 """Actions that an engine can carry out -> the space of each."""
 
@@ -50,12 +55,13 @@ class Sheet:
             )
         self.data: dict[str, Any] = data
         if data.get("schema_version") not in READABLE:
-            self.refuse(
-                "schema_version", f"{' or '.join(map(str, READABLE))}", data.get("schema_version")
-            )
-        self.kind: str = data.get("kind", "onnx")
-        if self.kind not in ("onnx", "builtin"):
-            self.refuse("kind", "onnx or builtin", self.kind)
+            versions = " or ".join(map(str, READABLE))
+            self.refuse("schema_version", versions, data.get("schema_version"), OTHER)
+        if data["schema_version"] == 1 and isinstance(data.get("environment"), dict):
+            data["environment"].setdefault("aging", AGING_BEFORE)
+        self.kind: str = data.get("kind", KINDS[0])
+        if self.kind not in KINDS:
+            self.refuse("kind", f"one of {', '.join(KINDS)}", self.kind, OTHER)
 
     def refuse(self, field: str, rule: str, value: Any, fix: str = AGAIN) -> None:
         """Raise the error of a field that breaks a rule."""

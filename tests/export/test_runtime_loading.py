@@ -11,6 +11,7 @@ import pytest
 from graphs import linear
 from playing import make
 
+from sgym.envs.actions import AGING
 from sgym.errors import PolicyError
 from sgym.export import (
     REQUEST_ROW,
@@ -99,7 +100,11 @@ HASH = r"policy\.onnx: sha256 is [0-9a-f]{64}, but bundle\.json says 00.*damaged
     [
         (["sha256"], "0" * 64, HASH),
         (["schema_version"], 3, r"bundle\.json: schema_version must be 1 or 2, got 3: export"),
-        (["kind"], "magic", r"bundle\.json: kind must be onnx or builtin, got 'magic': export"),
+        (
+            ["kind"],
+            "magic",
+            r"bundle\.json: kind must be one of onnx, builtin, got 'magic': export",
+        ),
         (["name"], 3, r"name must be of type str, got 3"),
         (["environment"], {}, r"environment\.id is required: export"),
         (
@@ -164,9 +169,10 @@ def test_files_that_are_missing_or_no_such_files(knobs, tmp_path):
 def test_bundles_of_the_first_version_are_still_read(knobs):
     path = knobs / "bundle.json"
     content = json.loads(path.read_text())
-    del content["kind"]
+    del content["kind"], content["environment"]["aging"]  # neither was there
     path.write_text(json.dumps(content | {"schema_version": 1}))
     assert load_bundle(knobs).about.kind == "onnx"
+    assert load_bundle(knobs).about.environment.aging == AGING
     assert PolicyRuntime(load_bundle(knobs)).kind == "onnx"
 
 
