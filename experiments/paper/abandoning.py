@@ -10,6 +10,9 @@ import sgym
 from sgym.metrics import score_log
 from sgym.simulator import Result
 
+PLACE = ("Llama-3.1-8B", "ShareGPT", "chunked prefill")
+"""Model, load and engine of both findings."""
+
 
 class DropMissed:
     """Refuse every waiting request whose first token is overdue already."""
@@ -62,9 +65,7 @@ def cut_off(log: pd.DataFrame, token_time: float) -> pd.DataFrame:
 
 def holding(seed: int, duration: float, rate: float) -> dict[str, float]:
     """Finding (e) on one workload: the same run, tokens sent as they come and held back."""
-    scenario = loads.scenario_of(
-        "Llama-3.1-8B", "ShareGPT", "chunked prefill", duration, **{"workload.rate": rate}
-    )
+    scenario = loads.scenario_of(*PLACE, duration, **{"workload.rate": rate})
     result = sgym.simulate(scenario, "stock", seed, log=("tokens",))
     log, row = deliveries(result), {}
     for name, shown in (("as_they_come", log), ("held_back", held_back(log, loads.HARD_TBT))):
@@ -79,9 +80,7 @@ def holding(seed: int, duration: float, rate: float) -> dict[str, float]:
 
 def dropping(seed: int, duration: float, rate: float) -> dict[str, float]:
     """Finding (f) on one workload: as served; late ones cut off on paper; late ones refused."""
-    scenario = loads.scenario_of(
-        "Llama-3.1-8B", "ShareGPT", "chunked prefill", duration, **{"workload.rate": rate}
-    )
+    scenario = loads.scenario_of(*PLACE, duration, **{"workload.rate": rate})
     result = sgym.simulate(scenario, "stock", seed, log=("tokens",))
     log = deliveries(result)
     token_time = scenario.slo.classes[0].token_time

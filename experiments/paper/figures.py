@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from sgym.metrics import mean_interval
 
+Panels = dict[str, tuple[str, dict[str, str]]]
 COLOURS = {"chunked prefill": "C0", "prefill first": "C3"}
 
 
@@ -87,17 +88,35 @@ def draw_alpha(curves: dict[tuple[str, str, str], Curve]) -> Figure:
     return figure
 
 
-def draw_pairs(panels: dict[str, dict[str, np.ndarray]], title: str) -> Figure:
-    """Findings (e) and (f): bars with intervals; panel -> bar -> values over seeds."""
+SENT = {"as_they_come": "as they come", "held_back": "held back"}
+SERVED = {"served": "served", "refused": "refused"}
+HOLDING = {
+    "share of requests within 0.1 s\nbetween tokens": ("tbt_attainment", SENT),
+    "smooth goodput, tokens/s": ("smooth_goodput", SENT),
+}
+DROPPING = {
+    "cut off on paper:\nsmooth goodput, tokens/s": (
+        "smooth_goodput",
+        {"served": "served", "cut": "cut off"},
+    ),
+    "refused when late:\nSLO attainment": ("system_attainment", SERVED),
+    "goodput, tokens/s": ("system_goodput", SERVED),
+    "smooth goodput, tokens/s": ("system_smooth_goodput", SERVED),
+}
+"""Title of a panel -> prefix of the columns, and their endings with labels."""
+
+
+def draw_pairs(rows: pd.DataFrame, panels: Panels, title: str) -> Figure:
+    """Findings (e) and (f): bars with intervals over the rows, which are seeds."""
     figure, axes = plt.subplots(
         1, len(panels), figsize=(3.3 * len(panels), 3.2), layout="constrained", squeeze=False
     )
-    for axis, (name, bars) in zip(axes[0], panels.items(), strict=True):
-        for place, (label, values) in enumerate(bars.items()):
-            mean, low, high = mean_interval(values)
+    for axis, (name, (prefix, ends)) in zip(axes[0], panels.items(), strict=True):
+        for place, (end, label) in enumerate(ends.items()):
+            mean, low, high = mean_interval(rows[f"{prefix}_{end}"])
             spread = [[mean - low], [high - mean]]
             axis.bar(place, mean, 0.6, yerr=spread, capsize=4, color=f"C{place}", label=label)
-        axis.set_xticks(range(len(bars)), list(bars), fontsize=9)
+        axis.set_xticks(range(len(ends)), list(ends.values()), fontsize=9)
         axis.set_title(name, fontsize=10)
         axis.axhline(0.0, color="black", lw=0.6)
     figure.suptitle(title, fontsize=11)

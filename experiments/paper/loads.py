@@ -11,29 +11,25 @@ from sgym.simulator import Result
 
 MODELS = {"Llama-3.1-8B": "llama8b-a100", "Qwen2.5-14B": "qwen14b-a100"}
 TRACE = "AzureLLMInferenceTrace_conv.csv"
-LONG = [{"prompt": 8000, "prompt_sigma": 0.5, "output": 150, "output_sigma": 0.6}]
-"""LooGLE-like: questions on documents, short answers. Lognormal, and
-a request of more than 16,384 tokens, prompt and output together, is refused, as vLLM does."""
+LONG = [{"prompt": 21_180, "prompt_sigma": 0.5, "output": 150, "output_sigma": 0.6}]
+"""LooGLE-like: lognormal prompts with the mean of LooGLE's documents, 24,000 tokens (arXiv
+2311.04939), drawn again where they do not fit into the context; spread and answers are assumed."""
+CONTEXT, LONG_CONTEXT = 16_384, 32_768
+"""Tokens of prompt and output together; of long inputs."""
+LONGEST = 31_744
+"""Tokens of a long prompt, which leaves room for its answer."""
 RATES: dict[tuple[str, str], tuple[float, ...]] = {
     ("Llama-3.1-8B", "ShareGPT"): (8, 11, 14, 16, 18, 20, 22, 25, 28, 32),
-    ("Llama-3.1-8B", "long inputs"): (0.4, 0.6, 0.8, 1.0, 1.2, 1.3, 1.4, 1.5, 1.7, 2.0),
+    ("Llama-3.1-8B", "long inputs"): (0.1, 0.2, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.7, 0.8),
     ("Llama-3.1-8B", "Azure's trace"): (4, 6, 7, 8, 9, 10, 11, 12, 14, 16),
     ("Qwen2.5-14B", "ShareGPT"): (4, 6, 8, 9, 10, 11, 12, 13, 15, 17),
-    ("Qwen2.5-14B", "long inputs"): (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.9, 1.1),
+    ("Qwen2.5-14B", "long inputs"): (0.05, 0.1, 0.15, 0.18, 0.2, 0.23, 0.26, 0.3, 0.35, 0.4),
     ("Qwen2.5-14B", "Azure's trace"): (2, 3, 3.5, 4, 4.5, 5, 5.5, 6, 7, 8),
 }
 """Requests per second: from little load to well beyond the peak."""
-ENGINES: dict[str, dict[str, Any]] = {
-    "chunked prefill": {
-        "engine.enable_chunked_prefill": True,
-        "engine.max_num_batched_tokens": 2048,
-    },
-    "prefill first": {
-        "engine.enable_chunked_prefill": False,
-        "engine.max_num_batched_tokens": 16384,
-    },
-}
-"""vLLM V0, the engine of the paper, with its two ways to prefill."""
+ENGINES = {"chunked prefill": 2048, "prefill first": None}
+"""vLLM V0, the engine of the paper, with its two ways to prefill -> tokens of an iteration; None =
+the whole context, as prompts are not split."""
 ALPHA = 2.5
 HARD_TBT = 0.1
 """Seconds between tokens that a hard threshold allows, in finding (e)."""
@@ -52,7 +48,7 @@ def workloads() -> dict[str, dict[str, Any]]:
     """Name -> overrides."""
     found: dict[str, dict[str, Any]] = {
         "ShareGPT": {"workload.lengths": [{"dataset": "sharegpt"}]},
-        "long inputs": {"workload.lengths": LONG},
+        "long inputs": {"workload.lengths": LONG, "workload.max_prompt": LONGEST},
     }
     file = trace()
     if file is not None:
@@ -62,11 +58,14 @@ def workloads() -> dict[str, dict[str, Any]]:
 
 def overrides(load: str, engine: str, duration: float) -> dict[str, Any]:
     """Changes of a scenario of `MODELS`."""
+    context = LONG_CONTEXT if load == "long inputs" else CONTEXT
+    tokens = ENGINES[engine]
     return {
         **workloads()[load],
-        **ENGINES[engine],
         "engine.former": "vllm_v0",
-        "engine.max_model_len": 16384,
+        "engine.enable_chunked_prefill": tokens is not None,
+        "engine.max_num_batched_tokens": tokens or context,
+        "engine.max_model_len": context,
         "episode.duration": duration,
     }
 

@@ -68,7 +68,7 @@ class Objective(Tuner):
         return found
 
     def score(self, candidates: np.ndarray, seeds: Sequence[int]) -> np.ndarray:
-        """The metric, mean over rates, as a share of what throughput could be; (P, S)."""
+        """The metric, mean over rates, (P, S)."""
 
         def one(places: np.ndarray) -> np.ndarray:
             rows = self.summaries(places, seeds)

@@ -6,15 +6,18 @@ Question: do its six findings hold on these engines, and where does each metric 
 """
 
 import argparse
+import hashlib
 import os
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 from rich.console import Console
 from rich.progress import track
 
+import sgym
 from sgym.profiles import ProfileWarning
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -31,27 +34,25 @@ import objectives
 from agents.search import Budget, write_whole
 
 HERE = Path(__file__).parent
+Task = Callable[[int, float, float], dict[str, float]]
+"""Seed, seconds and requests per second -> a row."""
 
 
-def per_seed(task, kept: Path, size: dict, rate: float) -> pd.DataFrame:
-    """A row per seed of finding (e) or (f); each seed is kept."""
-    rows = []
+def per_seed(task: Task, kept: Path, size: dict, rate: float) -> pd.DataFrame:
+    """A row per seed of finding (e) or (f); each seed is kept, under all that it depends on."""
     kept.mkdir(parents=True, exist_ok=True)
+    scenario = loads.scenario_of(*abandoning.PLACE, size["duration"], **{"workload.rate": rate})
+    sources = [Path(module.__file__ or "").read_bytes() for module in (abandoning, loads)]
+    basis = b"".join([scenario.model_dump_json().encode(), sgym.__version__.encode(), *sources])
+    digest = hashlib.sha256(basis).hexdigest()[:12]
+    rows = []
     for seed in track(range(size["seeds"]), task.__name__, transient=True):
-        file = kept / f"{task.__name__}_{rate:g}_{size['duration']:g}_{seed}.csv"
+        file = kept / f"{task.__name__}_{seed}_{digest}.csv"
         if not file.is_file():
             row = pd.DataFrame([task(seed, size["duration"], rate)])
             write_whole(file, row.to_csv(index=False).encode())
         rows.append(pd.read_csv(file))
     return pd.concat(rows, ignore_index=True)
-
-
-def bars(rows: pd.DataFrame, names: dict[str, tuple[str, dict[str, str]]]) -> dict:
-    """Panels of `figures.draw_pairs`: title -> (prefix of a column, its ending -> label)."""
-    return {
-        title: {label: rows[f"{prefix}_{end}"].to_numpy() for end, label in ends.items()}
-        for title, (prefix, ends) in names.items()
-    }
 
 
 def main() -> None:
@@ -107,45 +108,9 @@ def main() -> None:
     pictures = {
         "peaks": figures.draw_peaks(found),
         "alpha": figures.draw_alpha(found),
-        "holding": figures.draw_pairs(
-            bars(
-                holding,
-                {
-                    "share of requests within 0.1 s\nbetween tokens": (
-                        "tbt_attainment",
-                        {"as_they_come": "as they come", "held_back": "held back"},
-                    ),
-                    "smooth goodput, tokens/s": (
-                        "smooth_goodput",
-                        {"as_they_come": "as they come", "held_back": "held back"},
-                    ),
-                },
-            ),
-            "(e) tokens held back",
-        ),
+        "holding": figures.draw_pairs(holding, figures.HOLDING, "(e) tokens held back"),
         "dropping": figures.draw_pairs(
-            bars(
-                dropping,
-                {
-                    "cut off on paper:\nsmooth goodput, tokens/s": (
-                        "smooth_goodput",
-                        {"served": "served", "cut": "cut off"},
-                    ),
-                    "refused when late:\nSLO attainment": (
-                        "system_attainment",
-                        {"served": "served", "refused": "refused"},
-                    ),
-                    "goodput, tokens/s": (
-                        "system_goodput",
-                        {"served": "served", "refused": "refused"},
-                    ),
-                    "smooth goodput, tokens/s": (
-                        "system_smooth_goodput",
-                        {"served": "served", "refused": "refused"},
-                    ),
-                },
-            ),
-            "(f) requests that missed a deadline are dropped",
+            dropping, figures.DROPPING, "(f) requests that missed a deadline are dropped"
         ),
         "objectives": figures.draw_cross(crossed),
     }
