@@ -7,10 +7,7 @@ Exit code 1 if any decision differs.
 """
 
 import argparse
-import json
-import os
 import statistics
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +20,7 @@ sys.path.insert(0, str(HERE.parent / "vllm_fuzz"))
 import simulated  # noqa: E402
 from compare import differences  # noqa: E402
 from networks import ACTIONS, TRIGGERS, write_random  # noqa: E402
+from process import RealScheduler  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 from traces import TRACES, fuzzed_case, trace_case  # noqa: E402
@@ -43,40 +41,6 @@ KINDS = ("sync", "async", "prefix", "both")
 LINEAR = {"iteration": 0.02, "prefill_token": 1e-4, "decode_seq": 5e-5, "context_token": 2e-8}
 """Seconds; of async traces, because there `sgym` knows durations that an engine does not."""
 GROUPS = ("neutral", "drawn", "heuristics", "zoo", "zoo-fuzz", "networks")
-
-
-class Server:
-    """The process with the real vLLM."""
-
-    def __init__(self, python: Path) -> None:
-        self.python = python
-        self.process: subprocess.Popen[str] | None = None
-
-    def ask(self, case: dict[str, Any]) -> dict[str, Any]:
-        """Have it serve a case."""
-        if self.process is None:
-            if not self.python.exists():
-                sys.exit(f"no {self.python}: run `sh {HERE / 'setup.sh'}` first, or give --python")
-            self.process = subprocess.Popen(
-                [str(self.python), str(HERE / "serve.py")],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-                env={**os.environ, "PYTHONPATH": str(ROOT)},
-            )
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.write(json.dumps(case) + "\n")
-        self.process.stdin.flush()
-        for line in self.process.stdout:
-            if line.startswith('{"seed"'):  # vLLM prints notes of its own
-                return json.loads(line)
-        sys.exit(f"the process stopped in case {case['seed']}; its message is above")
-
-    def close(self) -> None:
-        """End the process."""
-        if self.process is not None:
-            self.process.communicate()
 
 
 def cases_of(group: str, options: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -145,7 +109,7 @@ def main() -> int:
     )
     parser.add_argument("--out", type=Path, default=HERE / "out", help="of exported heuristics")
     options = parser.parse_args()
-    console, server = Console(), Server(options.python)
+    console, server = Console(), RealScheduler(options.python, HERE / "serve.py", ROOT)
     rows: dict[str, list[int]] = {}
     added: dict[str, list[list[float]]] = {}  # microseconds: median and 99th percentile
     for group in GROUPS:

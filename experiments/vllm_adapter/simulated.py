@@ -3,7 +3,6 @@
 from typing import Any
 
 import ours
-import steering as drawn
 
 from sgym.export import load_bundle
 from sgym.policies.steering import Steering
@@ -36,27 +35,12 @@ def scenario_of(case: dict[str, Any]) -> dict[str, Any]:
     return scenario
 
 
-class Drawn:
-    """The policy that answers as steering.draw says."""
-
-    def __init__(self, case: dict[str, Any]) -> None:
-        self.case = case
-        self.calls = 0
+class Drawn(ours.Drawn):
+    """The policy that answers as steering.draw says; victims from the tail, as the adapter does."""
 
     def schedule(self, view: Any) -> Steering | None:
-        """The next steering, in sgym's own record; victims from the tail, as the adapter does."""
-        waiting, running = [r.id for r in view.waiting], [r.id for r in view.running]
-        new = drawn.draw(self.case, self.calls, waiting, running)
-        self.calls += 1
-        if new is None:
-            return None
-        return Steering(
-            waiting_score=new.waiting_score,
-            running_score=new.running_score,
-            preempt=[r for r in reversed(running) if r in new.preempt],
-            token_budget=new.token_budget,
-            active_cap=new.active_cap,
-            chunk_cap=new.chunk_cap,
-            reserve=new.reserve,
-            hold_prefill=new.hold_prefill,
-        )
+        """The next steering, in sgym's own record."""
+        said = super().schedule(view)
+        if said is not None:
+            said.preempt = [one.id for one in reversed(view.running) if one.id in said.preempt]
+        return said

@@ -12,7 +12,6 @@ import gzip
 import hashlib
 import json
 import os
-import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +27,7 @@ from cases import (
 )
 from compare import differences
 from ours import run as run_ours
+from process import RealScheduler
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -39,14 +39,13 @@ MODERN = {"prefix": (True, False), "async": (False, True), "both": (True, True)}
 GROUPS = ("recorded", "stock", "steered", *MODERN)
 
 
-class RealScheduler:
-    """The process that drives the real scheduler, started when it is first needed."""
+class KeptScheduler(RealScheduler):
+    """The real scheduler, whose answers are kept."""
 
     def __init__(self, python: Path, kept: Path) -> None:
-        self.python = python
+        super().__init__(python, HERE / "drive.py")
         self.kept = kept
         self.kept.mkdir(parents=True, exist_ok=True)
-        self.process: subprocess.Popen[str] | None = None
 
     def answer(self, group: str, case: dict[str, Any]) -> dict[str, Any]:
         """What the real scheduler decides in a case; from `out/` if it was asked before."""
@@ -59,29 +58,6 @@ class RealScheduler:
             os.replace(part, file)
         with gzip.open(file, "rt") as stream:
             return json.load(stream)
-
-    def ask(self, case: dict[str, Any]) -> dict[str, Any]:
-        """Have the real scheduler serve a case."""
-        if self.process is None:
-            if not self.python.exists():
-                sys.exit(f"no {self.python}: run `sh {HERE / 'setup.sh'}` first, or give --python")
-            command = [str(self.python), str(HERE / "drive.py")]
-            self.process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-            )
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.write(json.dumps(case) + "\n")
-        self.process.stdin.flush()
-        for line in self.process.stdout:
-            if line.startswith('{"seed"'):  # vLLM prints notes of its own
-                return json.loads(line)
-        sys.exit(f"the real scheduler stopped in case {case['seed']}; its message is above")
-
-    def close(self) -> None:
-        """End the process."""
-        if self.process is not None:
-            self.process.communicate()
 
 
 def digest(case: dict[str, Any]) -> str:
@@ -134,7 +110,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=HERE / "out", help="where answers are kept")
     options = parser.parse_args()
     console = Console()
-    scheduler = RealScheduler(options.python, options.out)
+    scheduler = KeptScheduler(options.python, options.out)
     tallies = {group: Tally() for group in GROUPS if options.only in (None, group)}
     for group, tally in tallies.items():
         cases = cases_of(group, options.cases, options.first_seed)
