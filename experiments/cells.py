@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 from rich.progress import Progress
@@ -81,21 +81,45 @@ def run_all(cells: Sequence[Cell], measure: Measure, folder: Path, jobs: int) ->
     folder.mkdir(parents=True, exist_ok=True)
     paths = [file_of(cell, measure, folder) for cell in cells]
     todo = [(cell, path) for cell, path in zip(cells, paths, strict=True) if not path.is_file()]
-    with Progress() as progress:
-        bar = progress.add_task("simulating", total=len(cells), completed=len(cells) - len(todo))
-        if jobs == 1 or not todo:
-            for cell, path in todo:
-                _run_and_keep(cell, measure, path)
-                progress.advance(bar)
-        else:
-            warm_up(own_policy=False)  # else every process compiles for itself
-            spawn = multiprocessing.get_context("spawn")
-            with ProcessPoolExecutor(jobs, spawn, become_worker, (list(sys.path),)) as pool:
-                futures = [pool.submit(_run_and_keep, cell, measure, path) for cell, path in todo]
-                for future in as_completed(futures):
-                    future.result()
-                    progress.advance(bar)
+    tasks = [(cell, measure, path) for cell, path in todo]
+    in_processes(_run_and_keep, tasks, jobs, "simulating", len(cells) - len(tasks))
     return pd.concat([pd.read_csv(path) for path in paths], ignore_index=True)
+
+
+def in_processes(
+    function: Callable[..., None],
+    tasks: Sequence[tuple[Any, ...]],
+    jobs: int,
+    title: str,
+    done: int = 0,
+    environments: bool = False,
+) -> None:
+    """Call a function with each of `tasks`, under a progress bar; Ctrl-C begins no further one.
+
+    Args:
+        function: of a module, so that other processes find it.
+        tasks: its arguments.
+        jobs: processes.
+        title: of the bar.
+        done: tasks that were finished before; the bar starts there.
+        environments: whether tasks need the kernels of environments.
+    """
+    with Progress() as progress:
+        bar = progress.add_task(title, total=done + len(tasks), completed=done)
+        if jobs == 1 or not tasks:
+            for task in tasks:
+                function(*task)
+                progress.advance(bar)
+            return
+        warm_up(own_policy=False, bundle=environments)  # else every process compiles for itself
+        spawn = multiprocessing.get_context("spawn")
+        pool = ProcessPoolExecutor(jobs, spawn, become_worker, (list(sys.path),))
+        try:
+            for future in as_completed([pool.submit(function, *task) for task in tasks]):
+                future.result()
+                progress.advance(bar)
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def save(frame: pd.DataFrame, path: Path) -> None:
