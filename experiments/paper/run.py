@@ -1,121 +1,158 @@
-"""The findings of the paper on smooth goodput (arXiv 2410.14257), and a question it leaves open.
+"""What the paper on smooth goodput finds, here: six findings, and where each metric leads.
 
-Question: do its six findings hold on these engines, and where does each metric send an optimiser?
+Questions: do the findings of arXiv 2410.14257 hold in this simulator, on its models and workloads?
+And what it leaves open: which scheduler does an optimiser find for each of the metrics?
 
     python experiments/paper/run.py [--jobs 2] [--out DIR] [--quick]
 """
 
 import argparse
-import hashlib
 import os
 import sys
 import warnings
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from rich.console import Console
-from rich.progress import track
-
-import sgym
-from sgym.profiles import ProfileWarning
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parent))
-import abandoning
 import cells
-import curves
-import figures
-import findings
-import loads
-import objectives
+import crosstab
+import effects
+import optimise
+import plots
+import settings
+import tables
+import told
 
 from agents.search import Budget, write_whole
+from sgym.profiles import ProfileWarning
 
 HERE = Path(__file__).parent
-Task = Callable[[int, float, float], dict[str, float]]
-"""Seed, seconds and requests per second -> a row."""
+Size = dict[str, Any]
+SIZES: Size = {
+    "models": settings.MODELS,
+    "engines": tuple(settings.ENGINES),
+    "fractions": settings.FRACTIONS,
+    "horizons": {300.0: 24, 1800.0: 8},  # seconds -> seeds
+    "loads": (0.7, 1.0, 1.2),  # of NOMINAL, for (e) and (f)
+    "effect_seeds": 8,
+    "objectives": tuple(optimise.METRICS),
+    "settings": tuple(optimise.SETTINGS),
+    "budget": optimise.BUDGET,
+    "restarts": optimise.RESTARTS,
+    "duration": optimise.DURATION,
+    "held_out": 48,
+}
+QUICK: Size = {
+    "models": settings.MODELS[:1],
+    "engines": ("prefill-first", "chunked"),
+    "fractions": (0.4, 0.7, 1.0, 1.3),
+    "horizons": {40.0: 3},
+    "loads": (1.0,),
+    "effect_seeds": 2,
+    "objectives": ("slo_attainment", "smooth_goodput"),
+    "settings": ("one reader",),
+    "budget": Budget(population=4, seeds=1, generations=2, check=2, validation=2),
+    "restarts": 1,
+    "duration": 10.0,
+    "held_out": 3,
+}
+EFFECT_ENGINES = ("prefill-first", "chunked")
 
 
-def per_seed(task: Task, kept: Path, size: dict, rate: float) -> pd.DataFrame:
-    """A row per seed of finding (e) or (f); each seed is kept, under all that it depends on."""
-    kept.mkdir(parents=True, exist_ok=True)
-    scenario = loads.scenario_of(*abandoning.PLACE, size["duration"], **{"workload.rate": rate})
-    sources = [Path(module.__file__ or "").read_bytes() for module in (abandoning, loads)]
-    basis = b"".join([scenario.model_dump_json().encode(), sgym.__version__.encode(), *sources])
-    digest = hashlib.sha256(basis).hexdigest()[:12]
-    rows = []
-    for seed in track(range(size["seeds"]), task.__name__, transient=True):
-        file = kept / f"{task.__name__}_{seed}_{digest}.csv"
-        if not file.is_file():
-            row = pd.DataFrame([task(seed, size["duration"], rate)])
-            write_whole(file, row.to_csv(index=False).encode())
-        rows.append(pd.read_csv(file))
-    return pd.concat(rows, ignore_index=True)
+def sweep_cells(size: Size) -> list[cells.Cell]:
+    """Every engine under every workload, at each rate.
+
+    The trace is too short for the longest window, so it is left out there.
+    """
+    return [
+        cells.Cell(
+            {"horizon": horizon, "model": model, "workload": workload, "engine": engine},
+            settings.scenario(model, workload, engine, horizon),
+            "stock",
+            settings.rates(model, workload, size["fractions"]),
+            seeds,
+        )
+        for horizon, seeds in size["horizons"].items()
+        for model in size["models"]
+        for workload in settings.workloads()
+        if workload != settings.TRACE or horizon == min(size["horizons"])
+        for engine in size["engines"]
+    ]
+
+
+def effect_cells(size: Size) -> list[cells.Cell]:
+    """Runs of which the times of all tokens are looked at."""
+    return [
+        cells.Cell(
+            {"model": model, "workload": workload, "engine": engine, "load": load},
+            settings.scenario(model, workload, engine, min(size["horizons"])),
+            "stock",
+            settings.rates(model, workload, (load,)),
+            size["effect_seeds"],
+            ("tokens",),
+        )
+        for model in size["models"]
+        for workload in settings.workloads()
+        for engine in EFFECT_ENGINES
+        for load in size["loads"]
+    ]
+
+
+def trials(size: Size) -> list[optimise.Trial]:
+    """All searches."""
+    return [
+        optimise.Trial(setting, objective, restart, size["budget"], size["duration"])
+        for setting in size["settings"]
+        for objective in size["objectives"]
+        for restart in range(size["restarts"])
+    ]
+
+
+def compute(size: Size, kept: Path, jobs: int) -> dict[str, pd.DataFrame]:
+    """Simulate and search; the tables by name."""
+    sweep = cells.run_all(sweep_cells(size), settings.sweep_columns, kept, jobs)
+    observed = cells.run_all(effect_cells(size), effects.effects, kept, jobs)
+    searched = trials(size)
+    best = crosstab.best_of(searched, optimise.run_trials(searched, kept, jobs))
+    searches = [trial.file_in(kept) for trial in searched]
+    rows = crosstab.measured(best, searches, size["duration"], size["held_out"])
+    return {
+        "curves": tables.curve_table(sweep),
+        "peaks": tables.peak_table(sweep),
+        "alphas": tables.alpha_table(sweep),
+        "chunks": tables.chunk_table(sweep),
+        "effects": tables.effect_table(observed),
+        "cross": crosstab.cross(rows),
+        "beside": crosstab.beside(rows),
+        "policies": best,
+    }
 
 
 def main() -> None:
-    """Simulate, tune, tabulate, draw."""
+    """Simulate, search, tabulate, draw, tell."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=HERE)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--quick", action="store_true", help="tiny: only checks that it runs")
     chosen = parser.parse_args()
-    warnings.simplefilter("ignore", ProfileWarning)
-    size = {"duration": 300.0, "seeds": 12}
-    budget, tuned = (
-        Budget(population=10, seeds=3, generations=30, validation=16),
-        {"duration": 120.0, "seeds": 24},
-    )
-    models = 2
-    if chosen.quick:
-        size, models = {"duration": 20.0, "seeds": 3}, 1
-        budget = Budget(population=4, seeds=1, generations=1, validation=2)
-        tuned = {"duration": 10.0, "seeds": 3}
-    kept = chosen.out / "runs"
-    console = Console(width=150)
-    if loads.trace() is None:
-        console.print(f"{loads.TRACE} is not there ($SGYM_DATA), so its row is left out")
-    rows = cells.run_all(loads.sweep(models=models, **size), loads.keep, kept, chosen.jobs)
-    found = curves.curves_of(rows)
-    table = curves.table_of(found)
-    holding = per_seed(abandoning.holding, kept, size, findings.HOLD_RATE)
-    short = {**size, "duration": min(size["duration"], 100.0)}  # a policy in Python is slow
-    dropping = per_seed(abandoning.dropping, kept, short, findings.DROP_RATE)
-    for_each = pd.concat(
-        [
-            objectives.tune_for(
-                metric, budget, tuned["duration"], tuned["seeds"], kept, chosen.jobs
-            )
-            for metric in objectives.METRICS
-        ]
-    )
-    crossed = objectives.cross(for_each)
-    cells.save(table, chosen.out / "peaks.csv")
-    cells.save(holding, chosen.out / "holding.csv")
-    cells.save(dropping, chosen.out / "dropping.csv")
-    cells.save(crossed, chosen.out / "objectives.csv")
-    cells.save(
-        for_each.drop_duplicates("optimised_for").drop(columns="seed"), chosen.out / "tuned.csv"
-    )
-    text = findings.sentences(table, found, holding, dropping)
-    write_whole(
-        chosen.out / "findings.md", (text + "\n" + findings.objectives_table(crossed)).encode()
-    )
-    console.print(text, highlight=False)
-    console.print(findings.objectives_table(crossed), highlight=False)
-    pictures = {
-        "peaks": figures.draw_peaks(found),
-        "alpha": figures.draw_alpha(found),
-        "holding": figures.draw_pairs(holding, figures.HOLDING, "(e) tokens held back"),
-        "dropping": figures.draw_pairs(
-            dropping, figures.DROPPING, "(f) requests that missed a deadline are dropped"
-        ),
-        "objectives": figures.draw_cross(crossed),
-    }
-    for name, figure in pictures.items():
+    warnings.simplefilter("ignore", ProfileWarning)  # the README says what is extrapolated
+    os.environ["PYTHONWARNINGS"] = "ignore"  # so do not the workers either
+    try:
+        made = compute(QUICK if chosen.quick else SIZES, chosen.out / "runs", chosen.jobs)
+    except KeyboardInterrupt:
+        raise SystemExit("stopped; the same command goes on from here") from None
+    for name, table in made.items():
+        cells.save(table, chosen.out / f"{name}.csv")
+    text = told.findings(made)
+    write_whole(chosen.out / "findings.md", text.encode())
+    for name, figure in plots.all_figures(made):
         cells.save_figure(figure, chosen.out / f"{name}.png")
+    Console(width=160).print(text, highlight=False, markup=False)
 
 
 if __name__ == "__main__":
