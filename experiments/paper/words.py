@@ -30,7 +30,8 @@ def _short(value: float, form: str) -> str:
 
 def range_of(values: pd.Series, form: str = "+.0f") -> str:
     """The least to the largest."""
-    return f"{values.min():{form}} to {values.max():{form}}"
+    least, largest = (format(value, form) for value in (values.min(), values.max()))
+    return least if least == largest else f"{least} to {largest}"
 
 
 def names(rows: pd.DataFrame, *columns: str) -> list[str]:
