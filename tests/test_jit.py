@@ -89,3 +89,30 @@ def test_an_edit_where_no_kernel_is_compiles_nothing_again():
         elif place not in ("__init__.py", "_jit"):
             imported = re.findall(r"^ *from sgym\.(\w+)", text, re.M)
             assert not set(imported) & set(cache.WITHOUT_KERNELS)
+
+
+@_jit.kernel
+def _sum_with_requests_for_memory(numbers, far):
+    total = 0.0
+    for place in range(numbers.size):
+        _jit.fetch(numbers, place + far, 2)
+        total += numbers[place]
+    return total
+
+
+def test_asking_for_memory_changes_nothing_even_where_there_is_none():
+    numbers = np.arange(100.0)
+    for far in (1, 10**12, -(10**12)):
+        assert _sum_with_requests_for_memory(numbers, far) == 4950.0
+
+
+def test_the_size_of_a_table_is_that_of_the_array_behind_it():
+    state = sgym.Simulator("tiny", seed=0).state
+    assert _jit.table_size(type(state)) == state._table.nbytes
+
+
+def test_requests_lie_in_whole_pieces_of_what_a_processor_reads_at_once():
+    requests = sgym.Simulator("tiny", seed=0).state.requests
+    assert REQUEST.itemsize % 64 == 0
+    assert requests.ctypes.data % 64 == 0
+    assert {REQUEST.fields[name][1] % 64 for name in ("phase", "due", "token_time")} == {0}

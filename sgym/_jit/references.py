@@ -116,7 +116,7 @@ def by_reference(cls: type, fields: Mapping[str, Any]) -> None:
             element that is a References, its class.
     """
     kinds: dict[str, tuple[Any, int]] = {}
-    place = 0
+    place = 0  # in the table
     for name, field in fields.items():
         if field in TABLES:
             kinds[name] = TABLES[field], place
@@ -129,6 +129,12 @@ def by_reference(cls: type, fields: Mapping[str, Any]) -> None:
     typeof_impl.register(cls)(lambda value, context: table)  # noqa: ARG005
     for name, (kind, offset) in kinds.items():
         lower_getattr(table, name)(_loader(kind, offset))
+
+
+def table_size(cls: type) -> int:
+    """Bytes of the table of a References."""
+    kind, place = list(TABLES[cls].fields.values())[-1]
+    return place + (WORD if isinstance(kind, Table) else (5 + 2 * kind.ndim) * WORD)
 
 
 def addresses(parts: Iterable[References]) -> np.ndarray:

@@ -137,7 +137,7 @@ ARRIVAL = np.dtype(
 # together: a processor reads memory in such pieces.
 REQUEST = np.dtype(
     [
-        # --- order; read by every walk along the queue ---
+        # --- its place in the queue ---
         ("phase", np.int32),  # Phase
         ("held", np.int32),  # 1: preempted by a policy, not admitted before the next Steering;
         # 2: preempted by the engine in this pass, which may not admit it (vllm_v0)
@@ -150,9 +150,12 @@ REQUEST = np.dtype(
         ("rank", np.int64),  # order among equal scores
         ("waiting_score", np.float64),  # Steering
         ("running_score", np.float64),  # Steering
+        ("instance", np.int32),
+        ("preemptions", np.int32),
+        # --- how far it is ---
         ("due", np.float64),  # seconds; when the next token is due
         ("lateness", np.float64),  # seconds; worst over the delivered tokens
-        # --- where it is ---
+        ("arrival", np.float64),  # seconds
         ("prompt", np.int32),  # tokens
         ("output", np.int32),  # tokens
         ("generated", np.int32),  # tokens delivered so far
@@ -161,24 +164,21 @@ REQUEST = np.dtype(
         ("placeholders", np.int32),  # async scheduling: tokens under way, not known yet
         ("blocks", np.int32),  # KV blocks held on its instance
         ("prefilling", np.int32),  # 1: running, and some known token is not yet scheduled
-        ("instance", np.int32),
-        ("other", np.int32),  # WAITING: where its KV lies; RUNNING: where it is copied to; or HOST
-        ("stays", np.int32),  # 1: was prefilled on a prefill instance and decodes there too
-        ("preemptions", np.int32),
-        ("priority", np.int32),
-        ("predicted", np.float32),  # tokens; NaN = no prediction
         ("dry", np.int32),  # 0: not overdue, 1: penalty grows, 2: penalty at its cap
         ("tracked", np.int32),  # 1: has an entry in the heap of dry times
         # --- what the reader experiences ---
-        ("arrival", np.float64),  # seconds
         ("token_time", np.float64),  # seconds per token: V of the metric
         ("weight", np.float64),  # value of a token
         ("alpha", np.float64),  # tokens lost per second of lateness, times weight
         ("last_token", np.float64),  # seconds; delivery of the newest token
         ("late_sum", np.float64),  # seconds; sum over tokens of the worst lateness so far
         ("longest_gap", np.float64),  # seconds; longest time between two tokens
-        ("streamed", np.float64),  # seconds of its prefill in which KV could be sent layer by layer
+        ("priority", np.int32),
+        ("predicted", np.float32),  # tokens; NaN = no prediction
+        ("other", np.int32),  # WAITING: where its KV lies; RUNNING: where it is copied to; or HOST
+        ("stays", np.int32),  # 1: was prefilled on a prefill instance and decodes there too
         # --- its life ---
+        ("streamed", np.float64),  # seconds of its prefill in which KV could be sent layer by layer
         ("first_delay", np.float64),  # seconds: D0 of the metric
         ("first_scheduled", np.float64),  # seconds; NaN before
         ("first_token", np.float64),  # seconds; NaN before
@@ -203,6 +203,7 @@ REQUEST = np.dtype(
         ("table", np.int32),  # its last block on its instance: entry of `tables`
         ("other_table", np.int32),  # same in the other place
         ("registered", np.int32),  # its leading blocks that others can find
+        ("unused", np.int32, (4,)),  # up to a multiple of 64 bytes
     ],
     align=True,
 )

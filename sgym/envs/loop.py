@@ -5,6 +5,7 @@ from sgym.core import engine, metric
 from sgym.core.layout import DONE, FULL, HANDOFF, NONE, ROUTE, SCHEDULE
 from sgym.envs import decode, observe, placement
 from sgym.envs.fleet import ACT, BEGIN, GO_ON, REST, SHOW, desk_at, state_at
+from sgym.envs.prefetch import look_ahead
 from sgym.policies import loads, trigger
 
 
@@ -17,6 +18,7 @@ def run(fleet, first, last):
     """
     stopped = 0
     for k in range(first, last):
+        look_ahead(fleet, k, last)
         lane = fleet.lanes[k]
         if lane["task"] == REST:
             continue

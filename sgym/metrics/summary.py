@@ -18,8 +18,6 @@ NAN = float("nan")
 GAP_MIDDLES = layout.GAP_MIN * layout.GAP_RATIO ** (np.arange(layout.GAP_BINS, dtype=float) + 0.5)
 """Geometric middles of the bins of CLUSTER.gaps, seconds."""
 
-UNDER_WAY = (layout.WAITING, layout.RUNNING, layout.MOVING)
-
 Columns = dict[str, float]
 
 
@@ -100,7 +98,7 @@ def headline(
     start, end = window
     requests = state.requests
     counted = _counted(requests, start, end)
-    sums, before = _engine_sums(state, end), baseline.engines if baseline else {}
+    sums, before = _moves(state), baseline.engines if baseline else {}
     return {
         **_gains(requests, counted, slo, window, baseline),
         **_percentiles("ttft", experience.time_to_first_token(counted), 50, 99),
@@ -135,7 +133,7 @@ def request_columns(
         "num_finished": float((phase == layout.FINISHED).sum()),
         "num_rejected": float((phase == layout.REJECTED).sum()),
         "num_refused": float((phase == layout.REFUSED).sum()),
-        "num_unfinished": float(np.isin(phase, UNDER_WAY).sum()),
+        "num_unfinished": float(_is_under_way(phase).sum()),
     }
     columns |= _latencies(counted, end)
     columns |= {
@@ -149,7 +147,8 @@ def request_columns(
 
 
 def _counted(requests: np.ndarray, start: float, end: float) -> np.ndarray:
-    return requests[has_arrived(requests, end) & ~(requests["finish"] < start)]
+    counts = has_arrived(requests, end) & ~(requests["finish"] < start)
+    return requests.take(np.flatnonzero(counts))  # a tenth of the time of requests[counts]
 
 
 def _gained(requests: np.ndarray, slo: Slo, end: float, before: Baseline | None) -> Floats:
@@ -221,7 +220,7 @@ def _class_columns(counted: np.ndarray, slo: Slo, goodput: Floats, end: float) -
     columns: Columns = {}
     attained = []
     for index, user in enumerate(slo.classes):
-        rows = counted[counted["user_class"] == index]
+        rows = counted.take(np.flatnonzero(counted["user_class"] == index))
         share = _share(experience.is_on_time(rows))
         if len(rows):
             attained.append(share)
@@ -240,8 +239,12 @@ def _class_columns(counted: np.ndarray, slo: Slo, goodput: Floats, end: float) -
 
 def _is_decided(counted: np.ndarray, end: float) -> np.ndarray:
     """Whether it is known if the SLO is met: not so for a request under way and not late so far."""
-    under_way = np.isin(counted["phase"], UNDER_WAY)
-    return ~under_way | (idle_latency(counted, end) > 0)
+    return ~_is_under_way(counted["phase"]) | (idle_latency(counted, end) > 0)
+
+
+def _is_under_way(phase: np.ndarray) -> np.ndarray:
+    waits, runs = phase == layout.WAITING, phase == layout.RUNNING
+    return waits | runs | (phase == layout.MOVING)
 
 
 def _engine_sums(state: layout.State, at: float) -> Columns:
@@ -253,16 +256,29 @@ def _engine_sums(state: layout.State, at: float) -> Columns:
     )
     used = state.engines["num_blocks"] - instances["free_blocks"]
     cluster = state.cluster[0]
-    of_cluster = ("handoffs", "migrations", "aborted", "transferred", "swapped")
-    return {name: float(cluster[name]) for name in of_cluster} | {
-        "looked_up": float(instances["looked_up"].sum()),
-        "found": float(instances["found"].sum()),
-        "iterations": float(instances["iterations"].sum()),
-        "preemptions": float(instances["preemptions"].sum()),
-        "batched_tokens": float(instances["batched_tokens"].sum()),
-        "busy_time": float((instances["busy_time"] + under_way).sum()),
-        "block_time": float((instances["block_time"] + used * since).sum()),
-        "running_time": float((instances["running_time"] + instances["num_running"] * since).sum()),
+    of_cluster = ("aborted", "transferred", "swapped")
+    return (
+        _moves(state)
+        | {name: float(cluster[name]) for name in of_cluster}
+        | {
+            "looked_up": float(instances["looked_up"].sum()),
+            "found": float(instances["found"].sum()),
+            "iterations": float(instances["iterations"].sum()),
+            "batched_tokens": float(instances["batched_tokens"].sum()),
+            "busy_time": float((instances["busy_time"] + under_way).sum()),
+            "block_time": float((instances["block_time"] + used * since).sum()),
+            "running_time": float(
+                (instances["running_time"] + instances["num_running"] * since).sum()
+            ),
+        }
+    )
+
+
+def _moves(state: layout.State) -> Columns:
+    cluster = state.cluster[0]
+    preempted = float(state.instances["preemptions"].sum())
+    return {"preemptions": preempted} | {
+        name: float(cluster[name]) for name in ("handoffs", "migrations")
     }
 
 
@@ -272,7 +288,7 @@ def _by_class(requests: np.ndarray, values: Floats, slo: Slo) -> Floats:
 
 
 def _share(flags: np.ndarray) -> float:
-    return float(flags.mean()) if len(flags) else NAN
+    return float(np.count_nonzero(flags) / len(flags)) if len(flags) else NAN
 
 
 def _mean(values: Floats) -> float:
@@ -281,6 +297,17 @@ def _mean(values: Floats) -> float:
 
 
 def _percentiles(name: str, values: Floats, *ranks: int) -> Columns:
-    known = values[np.isfinite(values)]
-    found = np.percentile(known, ranks) if len(known) else np.full(len(ranks), NAN)
-    return {f"{name}_p{rank}": float(value) for rank, value in zip(ranks, found, strict=True)}
+    known = np.sort(values[np.isfinite(values)])
+    return {f"{name}_p{rank}": _percentile(known, rank) for rank in ranks}
+
+
+def _percentile(ordered: Floats, rank: int) -> float:
+    """As numpy.percentile, to the last bit and in a tenth of its time."""
+    if not len(ordered):
+        return NAN
+    place = (len(ordered) - 1) * (rank / 100)
+    below = int(place)
+    low, high = float(ordered[below]), float(ordered[min(below + 1, len(ordered) - 1)])
+    share = place - below
+    between = high - low
+    return low + between * share if share < 0.5 else high - between * (1 - share)

@@ -25,20 +25,19 @@ def draw_lengths(
     """
     normals, mixture = stream(seed, Purpose.LENGTHS), stream(seed, Purpose.COMPONENTS)
     parts: list[np.ndarray] = [np.empty((3, 0), np.int64)]
-    found, rejected = 0, 0
+    found, drawn, rejected, size = 0, 0, 0, count
     while found < count:
-        batch = sample_lengths(
-            components, normals.standard_normal((count, 2)), mixture.random(count)
-        )
+        batch = sample_lengths(components, normals.standard_normal((size, 2)), mixture.random(size))
         kept = batch if max_prompt is None else batch[:, batch[0] <= max_prompt]
         parts.append(kept)
-        found += kept.shape[1]
-        rejected = 0 if kept.shape[1] else rejected + count
+        found, drawn = found + kept.shape[1], drawn + size
+        rejected = 0 if kept.shape[1] else rejected + size
         if rejected > MAX_REJECTED:
             raise ScenarioError(
                 f"workload.max_prompt={max_prompt} leaves nothing of workload.lengths: "
                 f"{rejected} prompts in a row were longer"
             )
+        size = min(count, 16 + 2 * (count - found) * drawn // max(found, 1))  # twice as many as due
     prompt, output, component = np.concatenate(parts, axis=1)[:, :count]
     return prompt, output, component
 

@@ -9,7 +9,7 @@ from sgym.config import Slo
 from sgym.core import build, layout
 from sgym.metrics import baseline, benefit, from_token_times, requests_frame, summarize
 from sgym.metrics.experience import quality
-from sgym.metrics.summary import GAP_MIDDLES, jain_index, time_between_tokens
+from sgym.metrics.summary import GAP_MIDDLES, _percentiles, jain_index, time_between_tokens
 
 SLO = Slo.model_validate(
     {
@@ -110,6 +110,15 @@ def test_without_a_finished_request_percentiles_are_nan():
     for name in ("ttft_p50", "ttft_mean", "tbt_p99", "tbt_mean", "tpot_p50", "e2e_p90"):
         assert math.isnan(columns[name])
     assert columns["slo_attainment"] == 0.0
+
+
+def test_percentiles_are_numpys_to_the_last_bit():
+    random = np.random.default_rng(0)
+    for count in (1, 2, 3, 10, 101, 997):
+        values = np.append(random.standard_exponential(count), np.nan)
+        found = _percentiles("x", values, 1, 50, 75, 90, 99, 100)
+        for rank in (1, 50, 75, 90, 99, 100):
+            assert found[f"x_p{rank}"] == np.percentile(values[:-1], rank)
 
 
 def test_an_empty_window_has_no_shares():
