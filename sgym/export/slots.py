@@ -1,6 +1,7 @@
 """Which request stands in which slot, and what `slots` and `scores` say of those in one."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -32,21 +33,30 @@ class Slots:
     __slots__ = ("content", "num_running", "places", "rows")
 
     def __init__(self, view: EngineView, count: int) -> None:
-        running, half = view.num_running, count // 2
+        running = view.num_running
         first, second = shown(running, view.num_waiting, count)
         self.num_running = first
         self.rows = np.arange(running - first, running + second)
-        self.places = places = np.empty(first + second, np.intp)
-        self.content = content = np.zeros(count, np.intp)
-        own = min(first, half)  # the k-th from the tail stands in slot k, lent places come last
-        places[first - own : first] = np.arange(own - 1, -1, -1)
-        places[: first - own] = np.arange(count - first + own, count)
-        content[:own] = content[count - first + own :] = RUNNING
-        other = min(second, count - half)
-        places[first : first + other] = np.arange(half, half + other)
-        places[first + other :] = np.arange(half - 1, half - 1 - second + other, -1)
-        content[half : half + other] = WAITING
-        content[half - second + other : half] = WAITING
+        self.places, self.content = arrangement(first, second, count)
+
+
+@lru_cache(maxsize=4096)
+def arrangement(running: int, waiting: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Where so many shown requests stand in `count` slots: `Slots.places` and `content`."""
+    half = count // 2
+    places = np.empty(running + waiting, np.intp)
+    content = np.zeros(count, np.intp)
+    own = min(running, half)  # the k-th from the tail stands in slot k, lent places come last
+    places[running - own : running] = np.arange(own - 1, -1, -1)
+    places[: running - own] = np.arange(count - running + own, count)
+    content[:own] = content[count - running + own :] = RUNNING
+    other = min(waiting, count - half)
+    places[running : running + other] = np.arange(half, half + other)
+    places[running + other :] = np.arange(half - 1, half - 1 - waiting + other, -1)
+    content[half : half + other] = WAITING
+    content[half - waiting + other : half] = WAITING
+    places.flags.writeable = content.flags.writeable = False
+    return places, content
 
 
 def allowed_verbs(verbs: Sequence[str]) -> np.ndarray:
