@@ -5,13 +5,18 @@ A client of vLLM's OpenAI server sends it as `vllm_xargs`, one of the library as
 
     {"token_time": 0.05, "first_delay": 1.0, "alpha": 2.5, "weight": 4.0}
 
-What it leaves out, or what is no number in range, is as the server's defaults say.
+What it leaves out is as the server's defaults say; so is what is no number in range, with a warning
+in the log, because a client's mistake must not stop a server.
 """
 
+import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from typing import Any
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +51,25 @@ def slo_of(extra_args: Mapping[str, Any] | None, default: Slo) -> Slo:
         return default
     values = {name: getattr(default, name) for name in NAMES}
     for name in NAMES:
-        given = _number(extra_args.get(name))
+        if extra_args.get(name) is None:
+            continue
+        given = _number(extra_args[name])
         if given is not None and (given > 0.0 or (given == 0.0 and name not in POSITIVE)):
             values[name] = given
+        else:
+            _warn(name, repr(extra_args[name])[:40], values[name])
     return Slo(**values)
+
+
+@lru_cache(maxsize=256)  # a client that repeats its mistake is told of once
+def _warn(name: str, given: str, default: float) -> None:
+    rule = "above 0" if name in POSITIVE else "of at least 0"
+    log.warning("%s is %s, must be a number %s: taken as %g", name, given, rule, default)
 
 
 def _number(given: Any) -> float | None:
     """A finite number, also one written as text; else None."""
-    if given is None or isinstance(given, bool):
+    if isinstance(given, bool):
         return None
     try:
         number = float(given)

@@ -108,6 +108,15 @@ def test_a_request_says_what_its_reader_wants_and_nonsense_is_left_out():
     assert slo_of({"token_time": [1], "alpha": True, "weight": float("nan")}, default) == default
 
 
+def test_a_service_level_out_of_range_is_told_of_once(caplog):
+    for _ in range(2):
+        slo_of({"alpha": -1.5, "weight": "heavy", "first_delay": None}, Slo(weight=3.0))
+    assert [record.getMessage() for record in caplog.records] == [
+        "alpha is -1.5, must be a number of at least 0: taken as 2.5",
+        "weight is 'heavy', must be a number above 0: taken as 3",
+    ]
+
+
 def test_settings_come_from_the_engine_or_the_environment(monkeypatch):
     monkeypatch.setenv("SGYM_BUNDLE", "zoo:chat_8b")
     given = {"sgym": {"bundle": "mine", "token_time": 0.1, "penalty_cap": 5.0}}
