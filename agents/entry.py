@@ -25,6 +25,17 @@ ENVIRONMENTS: Mapping[str, type[ServingEnv]] = {
 ZOO = Path(__file__).parent / "zoo"
 
 
+class Window(BaseModel):
+    """Another length of the episodes, and the rates that belong to it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    duration: float = Field(gt=0.0, description="seconds")
+    rates: tuple[float, float] = Field(
+        description="requests per second: where the best heuristic peaks, and 1.2 times that"
+    )
+
+
 class Entry(BaseModel):
     """One entry; `agents/zoo/NAME/config.yml`."""
 
@@ -44,7 +55,13 @@ class Entry(BaseModel):
     trace: str | None = Field(
         default=None, description="file name of a public trace whose second half is held out"
     )
+    long: Window | None = Field(
+        default=None, description="windows far longer than those of training, to try it on"
+    )
     search: Budget = Budget()
+    searches: int = Field(
+        default=2, ge=1, description="of each heuristic, as long as the learner's one"
+    )
 
     def loaded(self, rate: float, more: Mapping[str, Any] | None = None) -> Scenario:
         """The scenario at a rate, with `more` overrides."""

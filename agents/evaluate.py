@@ -1,7 +1,8 @@
 r"""Compare heuristics, learned models and exported bundles, paired by seed, with a bound.
 
     python -m agents.evaluate --zoo                      # every entry, on held-out workloads
-    python -m agents.evaluate --zoo azure_14b --duration 1800 --seeds 4
+    python -m agents.evaluate --zoo --long --seeds 8     # far longer windows, as entries name them
+    python -m agents.evaluate --zoo azure_14b --duration 1800 --rates 5,6 --seeds 4
     python -m agents.evaluate llama8b-a100-azure --policies vllm,spf,zoo:azure_14b \
         --rates 6,8 --seeds 16 [--trace FILE] --out results
 
@@ -73,29 +74,33 @@ def contenders_of(name: str, entry: Entry, folder: Path) -> list[Contender]:
     return found
 
 
-def cells_of_entry(
-    name: str, entry: Entry, folder: Path, seeds: Sequence[int], duration: float | None
-) -> list[Cell]:
-    """All that is played for an entry."""
+def cells_of_entry(name: str, entry: Entry, chosen: argparse.Namespace) -> list[Cell]:
+    """All that is played for an entry: its own rates and windows unless others were typed."""
+    folder = ZOO / name
+    rates: Sequence[float] = chosen.rates or entry.rates
+    seconds = chosen.duration or entry.overrides.get("episode.duration")
+    contenders = contenders_of(name, entry, folder)
     workloads: dict[str, dict[str, Any]] = {HELD_OUT_SEEDS: {}}
-    if entry.trace is not None:
+    if chosen.long:
+        if entry.long is None:
+            return []
+        rates, seconds = entry.long.rates, entry.long.duration
+        contenders = [one for one in contenders if one.kind in ("heuristic", "learned")]
+    elif entry.trace is not None:
         folder_of_traces = traces_folder()
         if folder_of_traces is None or not (folder_of_traces / entry.trace).is_file():
             print(f"{name}: {entry.trace} is not there ($SGYM_DATA), so its half is left out")
         else:
             workloads["second half of the trace"] = second_half(folder_of_traces / entry.trace)
+    seeds = tuple(range(HELD_OUT, HELD_OUT + chosen.seeds))
     cells: list[Cell] = []
     for workload, changes in workloads.items():
-        for rate in entry.rates:
+        for rate in rates:
             overrides = {**entry.overrides, **changes, "workload.rate": rate}
-            if duration is not None:
-                overrides["episode.duration"] = duration
-            seconds = overrides.get("episode.duration")
+            if seconds is not None:
+                overrides["episode.duration"] = seconds
             labels = {"entry": name, "workload": workload, "rate": rate, "seconds": seconds}
-            cells += [
-                Cell(labels, contender, entry.scenario, overrides, tuple(seeds))
-                for contender in contenders_of(name, entry, folder)
-            ]
+            cells += [Cell(labels, one, entry.scenario, overrides, seeds) for one in contenders]
     return cells
 
 
@@ -197,12 +202,17 @@ def arguments(given: Iterable[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--trace", help="file or name of a trace to replay")
     parser.add_argument("--seeds", type=int, default=24, help="workloads for each rate")
     parser.add_argument("--duration", type=float, help="seconds of an episode")
+    parser.add_argument(
+        "--long", action="store_true", help="long windows of the zoo, without bound and look-ahead"
+    )
     parser.add_argument("--bound", action="store_true", help="also the upper bound")
     parser.add_argument("--jobs", type=int, default=2, help="processes")
     parser.add_argument("--out", type=Path, help="folder of tables and figure")
     chosen = parser.parse_args(None if given is None else list(given))
     if not chosen.zoo and len(chosen.names) != 1:
         parser.error("name one scenario, or give --zoo")
+    if chosen.long and (not chosen.zoo or chosen.rates or chosen.duration):
+        parser.error("--long is for --zoo, and has rates and durations of its own")
     if chosen.seeds < 2:
         parser.error(f"--seeds must be at least 2, got {chosen.seeds}: intervals need two")
     if chosen.jobs < 1:
@@ -214,7 +224,6 @@ def main(given: Iterable[str] | None = None) -> None:
     """The command."""
     chosen = arguments(given)
     warnings.simplefilter("ignore", ProfileWarning)
-    seeds = range(HELD_OUT, HELD_OUT + chosen.seeds)
     try:
         if chosen.zoo:
             out, kept = chosen.out or ZOO, Path("runs") / "zoo"
@@ -222,7 +231,9 @@ def main(given: Iterable[str] | None = None) -> None:
             cells: list[Cell] = []
             for name in names:
                 found, entry = load_entry(name)
-                cells += cells_of_entry(found, entry, ZOO / found, seeds, chosen.duration)
+                cells += cells_of_entry(found, entry, chosen)
+            if not cells:
+                raise SgymError("none of these entries has long windows")
         else:
             out = chosen.out or Path("sgym-results")
             kept = out / "runs"
@@ -235,6 +246,8 @@ def main(given: Iterable[str] | None = None) -> None:
     table = entry_rows(rows)
     print_rows(table, rows)
     suffix = "" if chosen.duration is None else f"_{chosen.duration:g}s"
+    if chosen.long:
+        suffix = "_long"
     write_report(out, rows, table, suffix)
     print(f"written to {out}")
 

@@ -1,13 +1,14 @@
 """Train a scorer for an entry of the zoo by CMA-ES over the native vector environment.
 
-    python -m agents.evolve assistants_14b [--out DIR] [--jobs 2]
+    python -m agents.evolve assistants_14b [--out DIR] [--jobs 2] [--heuristics]
 
-First every heuristic of the entry is tuned by the same search with as many evaluations. An
+First every heuristic of the entry is tuned by searches of the same length (`agents/tuning.py`). An
 interrupted run goes on where it stopped.
 """
 
 import argparse
 import json
+import time
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
@@ -73,7 +74,7 @@ def start_of(learner: Learner, heuristics: Sequence[Tuned]) -> np.ndarray:
     same = [tuned for tuned in heuristics if tuned.policy == base and tuned.engine]
     if not learner.scorer.schedules or not same:
         return parameters
-    tuned = same[0]
+    tuned = same[0].as_first_found
     budget = tuned.engine["max_num_batched_tokens"] / most.max_num_batched_tokens
     seats = tuned.engine["max_num_seqs"] / most.max_num_seqs
     chunk = tuned.engine["long_prefill_token_threshold"] / most.max_num_batched_tokens
@@ -91,15 +92,21 @@ def start_of(learner: Learner, heuristics: Sequence[Tuned]) -> np.ndarray:
 def tuned_heuristics(entry: Entry, folder: Path, jobs: int) -> list[Tuned]:
     """All heuristics of an entry at their best; kept in `heuristics.json`, and read from there."""
     file = folder / "heuristics.json"
-    kept = json.loads(file.read_text("utf-8")) if file.exists() else {}
+    read = json.loads(file.read_text("utf-8")) if file.exists() else {}
+    kept = {policy: Tuned(**tuned) for policy, tuned in read.items()}
     for policy in entry.heuristics:
-        if policy not in kept:
-            kept[policy] = asdict(tune(entry, policy, jobs))
-            write_whole(file, (json.dumps(kept, indent=1) + "\n").encode())
+        before = kept.get(policy)
+        if before is None or before.searches < entry.searches:
+            started = time.process_time()
+            kept[policy] = tune(entry, policy, jobs, before)
+            every = {name: asdict(tuned) for name, tuned in kept.items()}
+            write_whole(file, (json.dumps(every, indent=1) + "\n").encode())
             print(
-                f"  {policy}: {kept[policy]['default']:.1f}, tuned {kept[policy]['validation']:.1f}"
+                f"  {policy}: {kept[policy].default:.1f}, tuned {kept[policy].validation:.1f}, "
+                f"{time.process_time() - started:.0f} s of CPU",
+                flush=True,
             )
-    return [Tuned(**kept[policy]) for policy in entry.heuristics]
+    return [kept[policy] for policy in entry.heuristics]
 
 
 def train(name: str, entry: Entry, folder: Path, jobs: int) -> None:
@@ -152,7 +159,7 @@ def with_rest(entry: Entry, heuristics: Sequence[Tuned], best: Tuned) -> Entry:
     estimates: dict[str, Any] = {}
     for tuned in heuristics:
         if tuned.policy == entry.arguments.get("base"):
-            known = tuned.parameters
+            known = tuned.as_first_found.parameters
             estimates = {n: float(known[n]) for n in ("aging", "expected_output") if n in known}
     return entry.model_copy(update={"arguments": {**estimates, **entry.arguments}})
 
@@ -188,6 +195,7 @@ def main(given_arguments: Iterable[str] | None = None) -> None:
     parser.add_argument("entries", nargs="+", help="names in agents/zoo, or paths of config.yml")
     parser.add_argument("--out", type=Path, help="folder of the results; default: the entry's own")
     parser.add_argument("--jobs", type=int, default=2, help="threads")
+    parser.add_argument("--heuristics", action="store_true", help="tune the heuristics, and stop")
     chosen = parser.parse_args(None if given_arguments is None else list(given_arguments))
     if chosen.jobs < 1:
         parser.error(f"--jobs must be at least 1, got {chosen.jobs}")
@@ -198,7 +206,10 @@ def main(given_arguments: Iterable[str] | None = None) -> None:
             name, entry = load_entry(given)
             folder = (chosen.out or ZOO) / name
             print(name)
-            train(name, entry, folder, chosen.jobs)
+            if chosen.heuristics:
+                tuned_heuristics(entry, folder, chosen.jobs)
+            else:
+                train(name, entry, folder, chosen.jobs)
         except KeyboardInterrupt:
             raise SystemExit("stopped; the same command goes on from here") from None
         except SgymError as error:

@@ -1,8 +1,8 @@
 """Heuristics at their best: each one's own parameters and the engine's limits, by the same search.
 
-A learned policy must be compared with these, not with defaults. Every heuristic gets as many
-evaluations as the learner, starts from its defaults, and is searched again with wider ranges where
-an optimum lies at the edge of one.
+A learned policy must be compared with these, not with defaults. Every heuristic has several
+searches as long as the learner's one, each from its defaults with a seed of its own, and the best
+counts. Where an optimum lies at the edge of a range, the search goes on with a wider one.
 """
 
 import math
@@ -21,6 +21,7 @@ from sgym.simulator import Simulator
 
 EDGE = 0.02  # of a range: an optimum this near to its end lies at the edge
 WIDER = 4.0  # by which a range is widened where it does
+WIDENINGS = 3  # of a search, at most
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def engine_ranges(scenario: Scenario) -> dict[str, Range]:
 
 @dataclass(frozen=True)
 class Tuned:
-    """A heuristic, and the best that a search found for it."""
+    """A heuristic, and the best that its searches found for it."""
 
     policy: str
     router: str | None
@@ -105,6 +106,15 @@ class Tuned:
     validation: float
     default: float
     evaluations: int
+    """Episodes per rate of all its searches, validation aside."""
+    searches: int = 1
+    first: Mapping[str, Mapping[str, float]] | None = None
+    """Parameters and engine that the first search found, if a later one found better."""
+
+    @property
+    def as_first_found(self) -> "Tuned":
+        """As the first search left it, which is what a learner starts from."""
+        return self if self.first is None else replace(self, **self.first)
 
     @property
     def label(self) -> str:
@@ -197,10 +207,37 @@ def _episode(simulator: Simulator, seed: int) -> float:
     return float(simulator.run().summary["smooth_goodput"])
 
 
-def tune(entry: Entry, policy: str, jobs: int = 1) -> Tuned:
-    """The best of a heuristic, by as many evaluations as the learner has."""
+def tune(entry: Entry, policy: str, jobs: int = 1, kept: Tuned | None = None) -> Tuned:
+    """The best that the searches of a heuristic find.
+
+    Args:
+        entry: scenario, rates, how many searches, and how long each is.
+        policy: its name, or name@router.
+        jobs: threads.
+        kept: what fewer searches found; the others are added.
+    """
+    tuned = kept or _searched(entry, policy, jobs, entry.search)
+    for number in range(tuned.searches, entry.searches):
+        budget = entry.search.model_copy(update={"seed": entry.search.seed + number})
+        tuned = _better(tuned, _searched(entry, policy, jobs, budget))
+    return tuned
+
+
+def _better(tuned: Tuned, found: Tuned) -> Tuned:
+    """Which of two is better on validation, with the evaluations of both."""
+    counts = {
+        "evaluations": tuned.evaluations + found.evaluations,
+        "searches": tuned.searches + found.searches,
+    }
+    if found.validation <= tuned.validation:
+        return replace(tuned, **counts)
+    first = tuned.first or {"parameters": tuned.parameters, "engine": tuned.engine}
+    return replace(found, first=first, **counts)
+
+
+def _searched(entry: Entry, policy: str, jobs: int, budget: Budget) -> Tuned:
+    """One search from the defaults, with wider ranges as long as that helps."""
     tuner = Tuner(entry, policy, jobs)
-    budget: Budget = entry.search
     if not tuner.ranges:  # it has nothing to tune
         checks = range(VALIDATION, VALIDATION + budget.validation)
         value = float(tuner.score(tuner.start[None], checks).mean())
@@ -208,9 +245,12 @@ def tune(entry: Entry, policy: str, jobs: int = 1) -> Tuned:
     found = search(tuner.score, tuner.start, budget, bounds=(0.0, 1.0), name=policy)
     default, spent, values = found.curve[0][2], budget.evaluations, tuner.named(found.best)
     score = found.score
-    if tuner.widen(found):
-        again = search(tuner.score, tuner.start, budget, bounds=(0.0, 1.0), name=f"{policy}, wider")
+    for _ in range(WIDENINGS):
+        if not tuner.widen(found):
+            break
+        found = search(tuner.score, tuner.start, budget, bounds=(0.0, 1.0), name=f"{policy}, wider")
         spent += budget.evaluations
-        if again.score > score:
-            score, values = again.score, tuner.named(again.best)
+        if found.score <= score:
+            break
+        score, values = found.score, tuner.named(found.best)
     return Tuned(tuner.policy, tuner.router, *values, score, default, spent)

@@ -99,7 +99,7 @@ def _about(scenario: Scenario, policy: str) -> list[str]:
             "it places requests itself: cluster.router, handoff and staleness are idle"
         )
     sentences += [str(warning.message) for warning in caught]
-    return [sentence for sentence in sentences if sentence]
+    return [sentence for sentence in dict.fromkeys(sentences) if sentence]  # pools may share one
 
 
 def _lengths(scenario: Scenario) -> tuple[np.ndarray, np.ndarray]:

@@ -38,7 +38,8 @@ def builtin(name: str) -> Builtin:
     """
     if name not in POLICIES:
         raise PolicyError(
-            f"no policy {name!r}; known: {', '.join(POLICIES)}, or your own as module:Class"
+            f"no policy {name!r}; known: {', '.join(POLICIES)}, zoo:NAME, "
+            "bundle:FOLDER of an exported one, or your own as module:Class"
         )
     return POLICIES[name]
 

@@ -105,12 +105,15 @@ def read_trace(
             power of 2 if that alone fits most rows.
 
     Raises:
-        TraceError: the format is unknown, a row is broken (the message names its line), or no row
-            is left.
+        TraceError: the format or unit is unknown, a row is broken (the message names its line), or
+            no row is left.
     """
     path = Path(path)
     if not path.is_file():
         raise TraceError(f"no trace file {str(path)!r}")
+    units = ("auto", *PER_SECOND, "datetime")
+    if time_unit not in units:
+        raise TraceError(f"time_unit must be one of {', '.join(units)}, got {time_unit!r}")
     raw = read_raw(path, format)
     frame, dropped = raw.frame, {why: n for why, n in raw.dropped.items() if n}
     rows = len(frame) + sum(dropped.values())

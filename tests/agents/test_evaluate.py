@@ -89,12 +89,29 @@ def test_a_folder_that_holds_no_model_is_an_error(tmp_path):
         ([], "name one scenario, or give --zoo"),
         (["tiny", "--seeds", "1"], "--seeds must be at least 2, got 1"),
         (["tiny", "--jobs", "0"], "--jobs must be at least 1, got 0"),
+        (["tiny", "--long"], "--long is for --zoo, and has rates and durations of its own"),
     ],
 )
 def test_what_is_typed_wrongly_is_named(typed, message, capsys):
     with pytest.raises(SystemExit):
         evaluate.main(typed)
     assert message in capsys.readouterr().err
+
+
+def test_an_entry_is_played_at_other_rates_and_in_its_long_windows():
+    name, entry = load_entry("tiers_8b")
+    typed = evaluate.arguments(["--zoo", name, "--rates", "3", "--duration", "30", "--seeds", "2"])
+    cells = evaluate.cells_of_entry(name, entry, typed)
+    assert {cell.labels["rate"] for cell in cells} == {3.0}
+    assert {cell.loaded().episode.duration for cell in cells} == {30.0}
+    cells = evaluate.cells_of_entry(name, entry, evaluate.arguments(["--zoo", "--long"]))
+    assert entry.long is not None
+    assert {cell.labels["rate"] for cell in cells} == set(entry.long.rates)
+    assert {cell.loaded().episode.duration for cell in cells} == {1800.0}
+    assert {cell.contender.kind for cell in cells} == {"heuristic", "learned"}
+    assert {cell.labels["workload"] for cell in cells} == {"held-out seeds"}
+    name, entry = load_entry("chat_8b")
+    assert not evaluate.cells_of_entry(name, entry, evaluate.arguments(["--zoo", "--long"]))
 
 
 def test_an_unknown_policy_is_an_error_and_no_traceback(tmp_path):

@@ -104,6 +104,34 @@ def test_a_tuned_heuristic_is_no_worse_than_its_defaults_on_validation():
     assert tuned.label == "spf"
 
 
+def test_more_searches_add_to_what_is_kept_and_the_best_counts():
+    budget = {"generations": 2, "population": 4, "seeds": 2, "validation": 4, "check": 1}
+    one, three = (toy_entry(search=budget, searches=number) for number in (1, 3))
+    first = tune(one, "spf")
+    found = tune(three, "spf", kept=first)
+    assert found == tune(three, "spf")
+    assert found.searches == 3
+    assert found.evaluations >= 3 * 16
+    assert found.validation >= first.validation
+    assert (found.first is None) == (found.validation == first.validation)
+    start = found.as_first_found
+    assert (start.parameters, start.engine) == (first.parameters, first.engine)
+
+
+def test_ranges_are_widened_as_long_as_that_helps(monkeypatch):
+    """The optimum lies at a reservation of 10, of which the first range ends at 1."""
+
+    def score(tuner, candidates, seeds):
+        values = [-abs(tuner.named(places)[0]["reservation"] - 10.0) for places in candidates]
+        return np.repeat(np.array(values)[:, None], len(seeds), axis=1)
+
+    monkeypatch.setattr(Tuner, "score", score)
+    budget = {"generations": 60, "population": 8, "seeds": 1, "validation": 2, "sigma": 0.3}
+    tuned = tune(toy_entry(search=budget, searches=1), "spf")
+    assert tuned.parameters["reservation"] == pytest.approx(10.0, abs=0.3)
+    assert tuned.evaluations == 3 * 60 * 8
+
+
 def test_a_heuristic_without_parameters_is_what_it_is():
     budget = {"generations": 2, "population": 4, "seeds": 2, "validation": 4}
     entry = toy_entry(search=budget).model_copy(update={"env": "sgym/Router-v0"})

@@ -384,3 +384,10 @@ def test_real_files_are_read_whole(shared_data, name, kind, count, seconds):
     report = read_trace(shared_data / "traces" / name).report
     assert (report.format, report.rows, report.kept) == (kind, count, count)
     assert report.duration == pytest.approx(seconds, abs=0.01, nan_ok=True)
+
+
+def test_an_unknown_unit_of_time_is_refused(tmp_path):
+    path = tmp_path / "mine.csv"
+    path.write_text("arrival,prompt,output\n0,10,5\n")
+    with pytest.raises(TraceError, match="time_unit must be one of auto, s, ms, us, ns, datetime"):
+        read_trace(path, time_unit="msec")
