@@ -66,6 +66,6 @@ def test_leaving_the_measured_range_is_noted():
 
 def test_what_holds_for_several_pools_is_said_once():
     for names in (["distserve"], ["distserve", "splitwise"]):
-        found = notes(load_scenario("llama8b-a100-2p2d"), names)
+        found = notes(sgym.load_scenario("llama8b-a100-2p2d"), names)
         assert len(found) == len(set(found))
         assert not any("distserve, distserve" in sentence for sentence in found)
