@@ -66,6 +66,12 @@ def card_of(name: str, entry: Entry, rows: Sequence[Row]) -> str:
         "Limits: nothing is known of other models, GPUs, loads or kinds of requests. The gain was "
         "measured in the simulator, not on a GPU."
     )
+    if entry.long is not None:
+        limits += (
+            f" The policy was trained on windows of {entry.overrides['episode.duration']:g} s; "
+            f"under an overload of {entry.long.duration:g} s tuned heuristics did better "
+            "(agents/zoo/README.md)."
+        )
     lines = "\n".join(_line(row) for row in rows)
     return "\n\n".join([entry.about, how, measured, lines, limits])
 
