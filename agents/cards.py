@@ -1,7 +1,8 @@
 """Cards of the zoo: `python -m agents.cards` says in each bundle how good its policy is.
 
-It reads `agents/zoo/table.csv`, which `python -m agents.evaluate --zoo` writes, and writes each
-bundle again in the form of this sgym, with its numbers in policy.npz. The network stays as it is.
+It reads `agents/zoo/table.csv` and `table_long.csv`, which `python -m agents.evaluate --zoo` and
+the same with `--long` write, and writes each bundle again in the form of this sgym, with its
+numbers in policy.npz. The network stays as it is.
 """
 
 import csv
@@ -20,13 +21,21 @@ Row = Mapping[str, str]
 
 def main(zoo: Path = ZOO) -> None:
     """Write all bundles of the zoo again."""
-    with (zoo / "table.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = rows_of(zoo)
     for path in sorted(zoo.glob("*/bundle.json")):
         folder = path.parent
         name, entry = load_entry(folder)
         renew(folder, name, entry, [row for row in rows if row["entry"] == name])
         print(folder.name)
+
+
+def rows_of(zoo: Path) -> list[Row]:
+    """What was measured: short windows, then long ones."""
+    rows: list[Row] = []
+    for table in ("table.csv", "table_long.csv"):
+        with (zoo / table).open(encoding="utf-8", newline="") as file:
+            rows += csv.DictReader(file)
+    return rows
 
 
 def renew(folder: Path, name: str, entry: Entry, rows: Sequence[Row]) -> None:
@@ -66,12 +75,6 @@ def card_of(name: str, entry: Entry, rows: Sequence[Row]) -> str:
         "Limits: nothing is known of other models, GPUs, loads or kinds of requests. The gain was "
         "measured in the simulator, not on a GPU."
     )
-    if entry.long is not None:
-        limits += (
-            f" The policy was trained on windows of {entry.overrides['episode.duration']:g} s; "
-            f"under an overload of {entry.long.duration:g} s tuned heuristics did better "
-            "(agents/zoo/README.md)."
-        )
     lines = "\n".join(_line(row) for row in rows)
     return "\n\n".join([entry.about, how, measured, lines, limits])
 
@@ -80,8 +83,9 @@ def _line(row: Row) -> str:
     gain, low, high = (
         float(row[key]) for key in ("gain_percent", "gain_percent_low", "gain_percent_high")
     )
+    played = f"{row['workload']}, {float(row['seconds']):g} s, {float(row['rate']):g} requests/s"
     return (
-        f"- {row['workload']}, {float(row['rate']):g} requests/s: {float(row['learned']):.0f}, "
+        f"- {played}: {float(row['learned']):.0f}, "
         f"{row['best_heuristic']} {float(row['heuristic']):.0f}: {gain:+.1f} % "
         f"({low:+.1f} to {high:+.1f}), {row['seeds']} seeds"
     )

@@ -111,8 +111,8 @@ def test_the_size_of_a_table_is_that_of_the_array_behind_it():
     assert _jit.table_size(type(state)) == state._table.nbytes
 
 
-def test_requests_lie_in_whole_pieces_of_what_a_processor_reads_at_once():
+def test_requests_lie_in_whole_cache_lines():
     requests = sgym.Simulator("tiny", seed=0).state.requests
-    assert REQUEST.itemsize % 64 == 0
-    assert requests.ctypes.data % 64 == 0
-    assert {REQUEST.fields[name][1] % 64 for name in ("phase", "due", "token_time")} == {0}
+    assert REQUEST.itemsize % _jit.LINE == 0
+    assert requests.ctypes.data % _jit.LINE == 0
+    assert {REQUEST.fields[name][1] % _jit.LINE for name in ("phase", "due", "token_time")} == {0}

@@ -43,13 +43,20 @@ def arguments(action: str, decision: str, slots: int) -> dict:
     }
 
 
-def drawn_before(action: str, decision: str, threads: int, seconds: float, seed: int) -> dict:
-    """Steps and engine iterations per CPU-second of the vector environment, resets included."""
+def drawn_before(
+    action: str, decision: str, threads: int, seconds: float, seed: int, verbs: str = "drawn"
+) -> dict:
+    """Steps and engine iterations per CPU-second of the vector environment, resets included.
+
+    With `verbs` neutral, nothing is asked of any request.
+    """
     env = gym.make_vec(
         "sgym/Colocated-v0", MANY, copy=False, threads=threads, **arguments(action, decision, 64)
     )
     env.action_space.seed(seed)
     drawn = [env.action_space.sample() for _ in range(32)]
+    if verbs == "neutral":
+        drawn = [np.zeros_like(action) for action in drawn]
     env.reset(seed=seed)
     lanes = env.unwrapped._lanes
     for actions in drawn:
@@ -137,14 +144,16 @@ def main() -> None:
     for name, measure in track(gymnasium_rows(seconds), "by Gymnasium's benchmark"):
         add(name, "steps_per_s", [measure(seed) for seed in range(repeats)])
     cases = [
-        (action, decision, threads)
+        (action, decision, threads, "drawn")
         for action in ("knobs", "slots")
         for decision in ("iteration", "event")
         for threads in (1, 2)
     ]
-    for action, decision, threads in track(cases, "actions drawn before"):
-        runs = [drawn_before(action, decision, threads, seconds, s) for s in range(repeats)]
-        name = f"sgym {action}, 256 native, drawn before, decision={decision}, {threads} thread(s)"
+    cases.append(("slots", "iteration", 1, "neutral"))
+    for action, decision, threads, verbs in track(cases, "actions drawn before"):
+        runs = [drawn_before(action, decision, threads, seconds, s, verbs) for s in range(repeats)]
+        how = "drawn before" if verbs == "drawn" else verbs
+        name = f"sgym {action}, 256 native, {how}, decision={decision}, {threads} thread(s)"
         for unit in runs[0]:
             add(name, unit, [run[unit] for run in runs])
     add("bare engine, no agent", "iterations_per_cpu_s", [bare_engine(s) for s in range(repeats)])

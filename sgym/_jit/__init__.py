@@ -3,10 +3,11 @@
 # `cache` stands first: it says where numba keeps what it compiles, before numba is imported.
 from sgym._jit.cache import cache_directory
 from sgym._jit.compile import kernel, python_version
-from sgym._jit.fetch import fetch, fetch_at
+from sgym._jit.fetch import LINE, fetch, fetch_at
 from sgym._jit.references import References, addresses, by_reference, reader, table_size
 
 __all__ = [
+    "LINE",
     "References",
     "addresses",
     "by_reference",

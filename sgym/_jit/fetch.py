@@ -12,7 +12,7 @@ from llvmlite import ir
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array
 
-LINE = 64  # bytes that a processor reads at once
+LINE = 64  # bytes that a processor reads at once: a cache line
 FOR_READING, KEEP, DATA = 0, 3, 1
 """Arguments of llvm.prefetch (LLVM language reference)."""
 
@@ -53,6 +53,6 @@ def _nothing(*_: Any) -> None:
 
 compiled = not numba.config.DISABLE_JIT
 fetch: Callable[..., None] = _fetch if compiled else _nothing
-"""fetch(array, place, lines): the entry at `place` of a 1-d array, `lines` pieces from there on."""
+"""fetch(array, place, lines): so many cache lines of a 1-d array, from the entry at `place` on."""
 fetch_at: Callable[..., None] = _fetch_at if compiled else _nothing
 """fetch_at(address, lines): from an entry of `addresses` on, which is the table of a References."""

@@ -10,6 +10,7 @@ from sgym.cli.common import console, parse_settings
 from sgym.errors import PolicyError
 from sgym.export import BuiltinManifest, PolicyRuntime, write_builtin
 from sgym.export.heuristics import EXPORTABLE, check_parameters
+from sgym.export.zoo import BUNDLE, ZOO
 from sgym.policies.registry import POLICIES, builtin
 
 PARAMETER = "policy."
@@ -40,6 +41,11 @@ def export(
         raise PolicyError(
             f"--policy {policy} cannot be exported: it keeps a state of its own, or decides over a "
             f"cluster; these can be: {', '.join(EXPORTABLE)}"
+        )
+    if policy.startswith((ZOO, BUNDLE)):
+        raise PolicyError(
+            f"--policy {policy} is a bundle already: `sgym serve`, PolicyRuntime and SGYM_BUNDLE "
+            "take it as it is"
         )
     entry, parameters = builtin(policy), dict(builtin(policy).parameters)
     for key, value in parse_settings(settings or ()).items():

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from sgym._jit import LINE
 from sgym.core.layout import (
     AHEAD,
     ARRIVAL,
@@ -50,9 +51,9 @@ def fresh_requests(arrivals: np.ndarray, max_model_len: int) -> np.ndarray:
 
 
 def _aligned(count: int, dtype: np.dtype) -> np.ndarray:
-    """Zeros that start where a piece of memory does that a processor reads at once."""
-    memory = np.zeros(count * dtype.itemsize + 64, np.uint8)
-    start = -memory.ctypes.data % 64
+    """Zeros that start where a cache line does."""
+    memory = np.zeros(count * dtype.itemsize + LINE, np.uint8)
+    start = -memory.ctypes.data % LINE
     return memory[start : start + count * dtype.itemsize].view(dtype)
 
 

@@ -133,8 +133,8 @@ ARRIVAL = np.dtype(
     ]
 )
 
-# What a simulation reads and writes all the time stands first, in pieces of 64 bytes that are used
-# together: a processor reads memory in such pieces.
+# What a simulation reads and writes all the time stands first, in cache lines (`_jit.LINE`) of
+# fields that are used together; the first three are what `envs/prefetch.py` asks for.
 REQUEST = np.dtype(
     [
         # --- its place in the queue ---
@@ -203,7 +203,7 @@ REQUEST = np.dtype(
         ("table", np.int32),  # its last block on its instance: entry of `tables`
         ("other_table", np.int32),  # same in the other place
         ("registered", np.int32),  # its leading blocks that others can find
-        ("unused", np.int32, (4,)),  # up to a multiple of 64 bytes
+        ("unused", np.int32, (4,)),  # up to whole cache lines
     ],
     align=True,
 )

@@ -6,13 +6,24 @@ are, three lanes ahead; the heads of these arrays, two ahead; and the requests t
 one ahead.
 """
 
-from sgym._jit import fetch, fetch_at, kernel, table_size
-from sgym.core.layout import NONE, State
-from sgym.envs.desk import Desk
+from sgym._jit import LINE, fetch, fetch_at, kernel, table_size
+from sgym.core.layout import CLUSTER, ENGINE, INSTANCE, NONE, State
+from sgym.envs.desk import SETTINGS, Desk
 from sgym.envs.fleet import desk_at, state_at
+from sgym.policies.trigger import TRIGGER
 
-LINE = 64  # bytes
-STATE_LINES, DESK_LINES = table_size(State) // LINE + 1, table_size(Desk) // LINE + 1
+
+def _lines(size: int) -> int:
+    """Cache lines that so many bytes touch, wherever they begin."""
+    return size // LINE + 1
+
+
+STATE_LINES, DESK_LINES = _lines(table_size(State)), _lines(table_size(Desk))
+CLUSTER_LINES = _lines(CLUSTER.fields["gaps"][1])  # type: ignore[index]  # all before the histogram
+INSTANCE_LINES, ENGINE_LINES = _lines(INSTANCE.itemsize), _lines(ENGINE.itemsize)
+SETTINGS_LINES, TRIGGER_LINES = _lines(SETTINGS.itemsize), _lines(TRIGGER.itemsize)
+HOT_LINES = 3  # of a request: its place, how far it is, what its reader experiences
+SLOTS_LINES = 4  # 64 slots
 
 
 @kernel
@@ -30,16 +41,16 @@ def look_ahead(fleet, k, last):
 @kernel
 def fetch_heads(state, desk):
     """Ask for the heads of a lane's arrays."""
-    fetch(state.cluster, 0, 6)
-    fetch(state.instances, 0, 6)
-    fetch(state.engines, 0, 2)
+    fetch(state.cluster, 0, CLUSTER_LINES)
+    fetch(state.instances, 0, INSTANCE_LINES)
+    fetch(state.engines, 0, ENGINE_LINES)
     fetch(state.events, 0, 1)
     fetch(state.dry, 0, 1)
-    fetch(desk.settings, 0, 2)
+    fetch(desk.settings, 0, SETTINGS_LINES)
     fetch(desk.policy, 0, 1)
-    fetch(desk.triggers, 0, 2)
+    fetch(desk.triggers, 0, TRIGGER_LINES)
     fetch(desk.in_force, 0, 1)
-    fetch(desk.slots, 0, 4)
+    fetch(desk.slots, 0, SLOTS_LINES)
 
 
 @kernel
@@ -48,6 +59,6 @@ def fetch_requests(state, desk):
     cluster = state.cluster[0]
     for r in desk.slots:
         if r != NONE:
-            fetch(state.requests, r, 3)
-    fetch(state.requests, cluster["next_arrival"], 2)
+            fetch(state.requests, r, HOT_LINES)
+    fetch(state.requests, cluster["next_arrival"], HOT_LINES)
     fetch(cluster["gaps"], cluster["last_bin"], 1)

@@ -13,12 +13,18 @@ from sgym.config import Slo
 from sgym.core import layout
 from sgym.metrics import experience
 from sgym.metrics.smooth import Floats, benefit, has_arrived, idle_latency
+from sgym.metrics.statistics import (
+    NAN,
+    Columns,
+    jain_index,
+    mean,
+    percentiles,
+    share_of,
+    time_between_tokens,
+)
 
-NAN = float("nan")
 GAP_MIDDLES = layout.GAP_MIN * layout.GAP_RATIO ** (np.arange(layout.GAP_BINS, dtype=float) + 0.5)
 """Geometric middles of the bins of CLUSTER.gaps, seconds."""
-
-Columns = dict[str, float]
 
 
 class Baseline(NamedTuple):
@@ -101,8 +107,8 @@ def headline(
     sums, before = _moves(state), baseline.engines if baseline else {}
     return {
         **_gains(requests, counted, slo, window, baseline),
-        **_percentiles("ttft", experience.time_to_first_token(counted), 50, 99),
-        **_percentiles("tpot", experience.time_per_output_token(counted), 50, 99),
+        **percentiles("ttft", experience.time_to_first_token(counted), 50, 99),
+        **percentiles("tpot", experience.time_per_output_token(counted), 50, 99),
         **{
             f"num_{name}": sums[name] - before.get(name, 0.0)
             for name in ("preemptions", "handoffs", "migrations")
@@ -137,10 +143,10 @@ def request_columns(
     }
     columns |= _latencies(counted, end)
     columns |= {
-        "attainment_ttft_tbt": _share(experience.meets_ttft_tbt(counted, slo)),
-        "attainment_ttft_tpot": _share(experience.meets_ttft_tpot(counted, slo)),
-        "attainment_e2e": _share(experience.meets_e2e(counted, slo)),
-        "qoe_mean": _mean(experience.quality(counted, end)),
+        "attainment_ttft_tbt": share_of(experience.meets_ttft_tbt(counted, slo)),
+        "attainment_ttft_tpot": share_of(experience.meets_ttft_tpot(counted, slo)),
+        "attainment_e2e": share_of(experience.meets_e2e(counted, slo)),
+        "qoe_mean": mean(experience.quality(counted, end)),
     }
     goodput = _gained(requests, slo, end, before) / (end - start)
     return columns | _class_columns(counted, slo, goodput, end)
@@ -171,36 +177,12 @@ def _gains(
     on_time = experience.is_on_time(counted)
     return {
         "smooth_goodput": float(_gained(requests, slo, end, before).sum()) / seconds,
-        "slo_attainment": _share(on_time),
-        "slo_attainment_decided": _share(on_time[_is_decided(counted, end)]),
+        "slo_attainment": share_of(on_time),
+        "slo_attainment_decided": share_of(on_time[_is_decided(counted, end)]),
         "goodput_tok_s": float(counted["generated"][on_time].sum()) / seconds,
         "goodput_req_s": float(on_time.sum()) / seconds,
         "throughput_tok_s": tokens / seconds,
     }
-
-
-def time_between_tokens(gaps: Floats, counts: np.ndarray) -> Columns:
-    """Mean and percentiles of times between tokens, each of `gaps` seconds seen `counts` times."""
-    order = np.argsort(gaps, kind="stable")
-    below = np.cumsum(counts[order])
-    total = float(below[-1]) if len(below) else 0.0
-    if not total:
-        return {"tbt_mean": NAN} | {f"tbt_p{rank}": NAN for rank in (50, 90, 99)}
-    columns = {"tbt_mean": float((gaps * counts).sum() / total)}
-    for rank in (50, 90, 99):
-        place = int(np.searchsorted(below, rank / 100 * total))
-        columns[f"tbt_p{rank}"] = float(gaps[order][place])
-    return columns
-
-
-def jain_index(shares: Floats) -> float:
-    """Jain's fairness index: 1 if all are equal, 1/k if one of k has everything.
-
-    Jain, Chiu, Hawe, "A Quantitative Measure of Fairness" (DEC TR-301, 1984). Defined for values
-    that are not negative, so it is taken over attainment and not over benefit.
-    """
-    squares = float((shares * shares).sum())
-    return float(shares.sum()) ** 2 / (len(shares) * squares) if squares > 0 else 1.0
 
 
 def _latencies(counted: np.ndarray, end: float) -> Columns:
@@ -209,10 +191,10 @@ def _latencies(counted: np.ndarray, end: float) -> Columns:
     e2e = experience.end_to_end(counted)
     idle = np.maximum(idle_latency(counted, end), 0.0)
     return (
-        {"ttft_mean": _mean(ttft), **_percentiles("ttft", ttft, 50, 90, 99)}
-        | {"tpot_mean": _mean(tpot), **_percentiles("tpot", tpot, 50, 99)}
-        | {"e2e_mean": _mean(e2e), **_percentiles("e2e", e2e, 50, 90, 99)}
-        | {"idle_latency_mean": _mean(idle), **_percentiles("idle_latency", idle, 99)}
+        {"ttft_mean": mean(ttft), **percentiles("ttft", ttft, 50, 90, 99)}
+        | {"tpot_mean": mean(tpot), **percentiles("tpot", tpot, 50, 99)}
+        | {"e2e_mean": mean(e2e), **percentiles("e2e", e2e, 50, 90, 99)}
+        | {"idle_latency_mean": mean(idle), **percentiles("idle_latency", idle, 99)}
     )
 
 
@@ -221,7 +203,7 @@ def _class_columns(counted: np.ndarray, slo: Slo, goodput: Floats, end: float) -
     attained = []
     for index, user in enumerate(slo.classes):
         rows = counted.take(np.flatnonzero(counted["user_class"] == index))
-        share = _share(experience.is_on_time(rows))
+        share = share_of(experience.is_on_time(rows))
         if len(rows):
             attained.append(share)
         if len(slo.classes) > 1:
@@ -230,8 +212,8 @@ def _class_columns(counted: np.ndarray, slo: Slo, goodput: Floats, end: float) -
                 f"num_requests.{user.name}": float(len(rows)),
                 f"smooth_goodput.{user.name}": float(goodput[index]),
                 f"slo_attainment.{user.name}": share,
-                f"qoe_mean.{user.name}": _mean(experience.quality(rows, end)),
-                f"ttft_p99.{user.name}": _percentiles("ttft", ttft, 99)["ttft_p99"],
+                f"qoe_mean.{user.name}": mean(experience.quality(rows, end)),
+                f"ttft_p99.{user.name}": percentiles("ttft", ttft, 99)["ttft_p99"],
             }
     fairness = jain_index(np.array(attained)) if attained else NAN
     return {"fairness_jain": fairness, **columns}
@@ -285,29 +267,3 @@ def _moves(state: layout.State) -> Columns:
 def _by_class(requests: np.ndarray, values: Floats, slo: Slo) -> Floats:
     sums = np.bincount(requests["user_class"], values, minlength=len(slo.classes))
     return sums.astype(np.float64)
-
-
-def _share(flags: np.ndarray) -> float:
-    return float(np.count_nonzero(flags) / len(flags)) if len(flags) else NAN
-
-
-def _mean(values: Floats) -> float:
-    known = values[np.isfinite(values)]
-    return float(known.mean()) if len(known) else NAN
-
-
-def _percentiles(name: str, values: Floats, *ranks: int) -> Columns:
-    known = np.sort(values[np.isfinite(values)])
-    return {f"{name}_p{rank}": _percentile(known, rank) for rank in ranks}
-
-
-def _percentile(ordered: Floats, rank: int) -> float:
-    """As numpy.percentile, to the last bit and in a tenth of its time."""
-    if not len(ordered):
-        return NAN
-    place = (len(ordered) - 1) * (rank / 100)
-    below = int(place)
-    low, high = float(ordered[below]), float(ordered[min(below + 1, len(ordered) - 1)])
-    share = place - below
-    between = high - low
-    return low + between * share if share < 0.5 else high - between * (1 - share)

@@ -37,10 +37,7 @@ def builtin(name: str) -> Builtin:
         PolicyError: there is none.
     """
     if name not in POLICIES:
-        raise PolicyError(
-            f"no policy {name!r}; known: {', '.join(POLICIES)}, zoo:NAME, "
-            "bundle:FOLDER of an exported one, or your own as module:Class"
-        )
+        raise PolicyError(f"no policy {name!r} comes with sgym; these do: {', '.join(POLICIES)}")
     return POLICIES[name]
 
 
@@ -121,7 +118,11 @@ def load_policy(policy: "str | Policy | type") -> "str | Policy":
         PolicyError: it cannot be imported, or has no such method.
     """
     if isinstance(policy, str) and ":" not in policy:
-        builtin(policy)
+        if policy not in POLICIES:
+            raise PolicyError(
+                f"no policy {policy!r}; known: {', '.join(POLICIES)}, zoo:NAME, bundle:FOLDER of "
+                "an exported one, or your own as module:Class"
+            )
         return policy
     made: Any = policy
     if isinstance(policy, str):

@@ -18,6 +18,8 @@ from agents.tuning import Tuned
 from sgym.export import load_bundle
 
 NAMES = sorted(path.parent.name for path in ZOO.glob("*/config.yml"))
+SEARCHED_ONCE = ("assistants_14b", "assistants_a100_14b", "assistants_bursts_8b", "azure_14b")
+"""Where lightllm-pf was, as the zoo's README says."""
 
 
 def test_the_zoo_covers_what_people_look_for():
@@ -45,7 +47,8 @@ def test_an_entry_has_a_policy_and_tuned_heuristics(name):
     kept = json.loads((ZOO / name / "heuristics.json").read_text("utf-8"))
     assert set(entry.heuristics) <= set(kept)
     for policy, tuned in kept.items():
-        least = 1 if policy == "lightllm-pf" else entry.searches  # as the zoo's README says
+        once = policy == "lightllm-pf" and name in SEARCHED_ONCE
+        least = 1 if once else entry.searches
         assert tuned["evaluations"] >= least * entry.search.evaluations
         assert tuned["validation"] >= tuned["default"]
 

@@ -28,3 +28,9 @@ def test_export_refuses_what_the_policy_has_not(sgym_command):
     done = sgym_command("export", "--policy", "spf", "-o", "b", "--set", "policy.aging=fast")
     assert "parameters.aging must be a number of at least 0, got 'fast'" in done.output
     assert "no policy 'sfp'" in sgym_command("export", "--policy", "sfp", "-o", "b").output
+
+
+def test_export_says_that_a_bundle_is_one_already(sgym_command):
+    done = sgym_command("export", "--policy", "zoo:chat_8b", "-o", "b")
+    assert done.exit_code == 2
+    assert "--policy zoo:chat_8b is a bundle already" in done.output

@@ -9,7 +9,8 @@ from sgym.config import Slo
 from sgym.core import build, layout
 from sgym.metrics import baseline, benefit, from_token_times, requests_frame, summarize
 from sgym.metrics.experience import quality
-from sgym.metrics.summary import GAP_MIDDLES, _percentiles, jain_index, time_between_tokens
+from sgym.metrics.statistics import jain_index, percentiles, time_between_tokens
+from sgym.metrics.summary import GAP_MIDDLES
 
 SLO = Slo.model_validate(
     {
@@ -116,7 +117,7 @@ def test_percentiles_are_numpys_to_the_last_bit():
     random = np.random.default_rng(0)
     for count in (1, 2, 3, 10, 101, 997):
         values = np.append(random.standard_exponential(count), np.nan)
-        found = _percentiles("x", values, 1, 50, 75, 90, 99, 100)
+        found = percentiles("x", values, 1, 50, 75, 90, 99, 100)
         for rank in (1, 50, 75, 90, 99, 100):
             assert found[f"x_p{rank}"] == np.percentile(values[:-1], rank)
 
