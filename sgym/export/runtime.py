@@ -13,6 +13,7 @@ installed, because `import sgym` registers environments.
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from sgym.export.moment import Moment, Surroundings
 from sgym.export.onnx_policy import BOOL, BUDGET_LEVELS, OnnxPolicy
 from sgym.export.orderings import Index, mask_of_knobs, turn
 from sgym.export.reading import Sheet
-from sgym.export.slots import Slots, allowed_verbs, say, score
+from sgym.export.slots import Slots, allowed_verbs, arrangement, say, score
 from sgym.export.trigger import EventTrigger
 from sgym.export.view import EngineSteering, EngineView, matrix_of
 
@@ -112,6 +113,7 @@ class Network:
         self._surroundings = Surroundings(rows["instances"], rows["cluster"])
         self._words = sheet.meaning(self._action, self._features.width)
         self._allowed = allowed_verbs(self._words)
+        self._mask_of = lru_cache(maxsize=4096)(self._mask_of_slots)
         self._expected_output = sheet.number("environment.expected_output", 0.0)
         self._aging = sheet.number("environment.aging", 0.0)
         space = sheet.get("action.space", str)
@@ -165,9 +167,17 @@ class Network:
             return mask_of_knobs(self._words, view)[None]
         if self._action != "slots" or slots is None:
             return None
-        levels = np.full(BUDGET_LEVELS, view.limits.chunked_prefill)
+        waiting = len(slots.places) - slots.num_running
+        return self._mask_of(slots.num_running, waiting, bool(view.limits.chunked_prefill))
+
+    def _mask_of_slots(self, running: int, waiting: int, chunks: bool) -> np.ndarray:
+        """The mask of `slots` with so many requests shown: bool (1, numbers)."""
+        _, content = arrangement(running, waiting, self._slots)
+        levels = np.full(BUDGET_LEVELS, chunks)
         levels[0] = True
-        return np.concatenate((self._allowed[slots.content].ravel(), levels))[None]
+        mask = np.concatenate((self._allowed[content].ravel(), levels))[None]
+        mask.flags.writeable = False
+        return mask
 
     def _said(self, view: EngineView, slots: Slots | None, action: Any) -> EngineSteering:
         if self._action == "index":

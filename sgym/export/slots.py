@@ -24,25 +24,24 @@ class Slots:
         count: K.
 
     Attributes:
-        content: int (K,): EMPTY, RUNNING or WAITING.
         places: int (number shown,): slots that are in use, the running requests' first.
         rows: int, same shape: the row of the view that stands there, in order.
         num_running: of these.
     """
 
-    __slots__ = ("content", "num_running", "places", "rows")
+    __slots__ = ("num_running", "places", "rows")
 
     def __init__(self, view: EngineView, count: int) -> None:
         running = view.num_running
         first, second = shown(running, view.num_waiting, count)
         self.num_running = first
         self.rows = np.arange(running - first, running + second)
-        self.places, self.content = arrangement(first, second, count)
+        self.places, _ = arrangement(first, second, count)
 
 
 @lru_cache(maxsize=4096)
 def arrangement(running: int, waiting: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Where so many shown requests stand in `count` slots: `Slots.places` and `content`."""
+    """Where so many shown requests stand: `Slots.places`, and what is in each of `count` slots."""
     half = count // 2
     places = np.empty(running + waiting, np.intp)
     content = np.zeros(count, np.intp)
