@@ -58,7 +58,7 @@ class DeskArrays(NamedTuple):
     instance_columns: Columns  # of G features
     cluster_columns: Columns  # of H features
     raw: np.ndarray  # float64, work: numbers before scaling
-    picked: np.ndarray  # float64 (ABREAST, most), work: those of them that are seen
+    rows: np.ndarray  # float64 (ABREAST + 1 times the most), work: those of requests
     steered: np.ndarray  # STEERED (num_requests,), work
 
 
@@ -81,7 +81,7 @@ by_reference(
         "instance_columns": Columns,
         "cluster_columns": Columns,
         "raw": (np.dtype(np.float64), 1),
-        "picked": (np.dtype(np.float64), 2),
+        "rows": (np.dtype(np.float64), 1),
         "steered": (STEERED, 1),
     },
 )

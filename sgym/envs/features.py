@@ -211,14 +211,21 @@ TABLES = {
 }
 
 
-class ColumnArrays(NamedTuple):
-    """The arrays of Columns, each with an entry per selected feature."""
+ABREAST = 8
+"""Rows that are scaled at once: as many numbers as fill vectors, whatever the length of a row."""
 
-    raw: np.ndarray  # uint32: place of the raw number x
-    squash: np.ndarray  # float64: 1, or 0 for x / scale
-    scale: np.ndarray  # float64
-    low: np.ndarray  # float64
-    high: np.ndarray  # float64
+
+class ColumnArrays(NamedTuple):
+    """The arrays of Columns: F selected features, their numbers for ABREAST rows one after another.
+
+    What follows holds for j and for j + F, j + 2 F and so on.
+    """
+
+    raw: np.ndarray  # uint32 (F,), growing: place of the raw number x
+    squash: np.ndarray  # float64 (ABREAST * F,): 1, or 0 for x / scale
+    scale: np.ndarray  # float64 (ABREAST * F,)
+    low: np.ndarray  # float64 (ABREAST * F,)
+    high: np.ndarray  # float64 (ABREAST * F,)
 
 
 class Columns(References, ColumnArrays):
@@ -268,7 +275,7 @@ def columns(table: str, chosen: Sequence[Feature]) -> Columns:
     numbers = [(float(f.squash), f.scale, f.low, f.high) for f in chosen]
     return Columns(
         np.array([where[feature.name] for feature in chosen], np.uint32),
-        *np.array(numbers, np.float64).T.copy(),
+        *np.tile(np.array(numbers, np.float64).T, ABREAST),
     )
 
 

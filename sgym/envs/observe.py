@@ -15,13 +15,18 @@ from sgym.core.layout import (
     SCHEDULE,
     WAITING,
 )
-from sgym.envs.features import CLUSTER_FEATURES, INSTANCE_FEATURES, REQUEST_FEATURES, places
+from sgym.envs.features import (
+    ABREAST,
+    CLUSTER_FEATURES,
+    INSTANCE_FEATURES,
+    REQUEST_FEATURES,
+    places,
+)
 from sgym.policies import loads
 from sgym.policies import trigger as triggers
 
 _R, _I, _C = places(REQUEST_FEATURES), places(INSTANCE_FEATURES), places(CLUSTER_FEATURES)
 NUM_RAW = max(len(_R), len(_I), len(_C))
-ABREAST = 8  # requests whose numbers are scaled after another
 
 R_PRESENT, R_RUNNING, R_PREFILLING = _R["present"], _R["running"], _R["prefilling"]
 R_SLACK, R_LATENESS, R_WAITED = _R["slack"], _R["lateness"], _R["waited"]
@@ -84,18 +89,20 @@ def scaled(columns, j, raw):
 
 
 @kernel
-def pick(columns, raw, picked):
-    """Write the chosen ones of the raw numbers into `picked`."""
-    for j in range(columns.raw.size):
-        picked[j] = raw[columns.raw[j]]
+def pick(columns, numbers):
+    """Keep the chosen ones of all raw numbers, from the first place on; they stay in order."""
+    count = columns.raw.size
+    if columns.raw[count - 1] != count - 1:
+        for j in range(count):
+            numbers[j] = numbers[columns.raw[j]]
 
 
 @kernel
-def encode(columns, picked, out):
-    """Write the numbers from `pick` into `out`, scaled and clipped; several are done at once."""
+def encode(columns, numbers, out):
+    """Write the numbers from `pick`, of one row or of up to ABREAST, scaled and clipped."""
     squash, scale, low, high = columns.squash, columns.scale, columns.low, columns.high
     for j in range(out.size):
-        x = picked[j] / (squash[j] * abs(picked[j]) + scale[j])
+        x = numbers[j] / (squash[j] * abs(numbers[j]) + scale[j])
         out[j] = min(max(x, low[j]), high[j])
 
 
@@ -103,21 +110,27 @@ def encode(columns, picked, out):
 def show_requests(state, desk, measure, requests_out):
     """Write what is seen of the requests in `desk.slots`; they are measured by an engine's limits.
 
-    A few at a time, because a processor waits where it reads together what was just written apart.
+    Several are scaled at once, as one row of numbers. Each is written with all raw numbers, of
+    which the next one takes what is too much.
     """
     columns, now = desk.request_columns, state.cluster[0]["clock"]
-    width = columns.raw.size
-    requests_out[:] = 0.0
-    for first in range(0, desk.slots.size, ABREAST):
-        slots = desk.slots[first : first + ABREAST]
-        for k in range(slots.size):
-            if slots[k] != NONE:
-                request_numbers(state.requests[slots[k]], state.engines[measure], now, desk.raw)
-                pick(columns, desk.raw, desk.picked[k])
-        for k in range(slots.size):
-            if slots[k] != NONE:
-                out = requests_out[(first + k) * width : (first + k + 1) * width]
-                encode(columns, desk.picked[k], out)
+    slots, rows, width = desk.slots, desk.rows, columns.raw.size
+    for first in range(0, slots.size, ABREAST):
+        behind = min(first + ABREAST, slots.size)
+        shown = False
+        for k in range(first, behind):
+            row = rows[(k - first) * width :]
+            if slots[k] == NONE:
+                row[:width] = 0.0
+                continue
+            request_numbers(state.requests[slots[k]], state.engines[measure], now, row)
+            pick(columns, row)
+            shown = True
+        out = requests_out[first * width : behind * width]
+        if shown:
+            encode(columns, rows, out)
+        else:
+            out[:] = 0.0
 
 
 @kernel
@@ -285,8 +298,8 @@ def observe(state, desk, requests_out, instances_out, cluster_out):
             cluster_instance_numbers(reports[j], state.engines[j], desk.prefill_times[j], raw)
             router_numbers(state, j, raw)
         out = instances_out[j * width : (j + 1) * width]
-        pick(desk.instance_columns, raw, desk.picked[0])
-        encode(desk.instance_columns, desk.picked[0], out)
+        pick(desk.instance_columns, raw)
+        encode(desk.instance_columns, raw, out)
     cluster_numbers(state, desk, i, now, raw)
-    pick(desk.cluster_columns, raw, desk.picked[0])
-    encode(desk.cluster_columns, desk.picked[0], cluster_out)
+    pick(desk.cluster_columns, raw)
+    encode(desk.cluster_columns, raw, cluster_out)

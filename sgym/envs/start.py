@@ -6,7 +6,7 @@ from sgym.core.latency import iteration_time, prefill_attention
 from sgym.core.layout import INSTANCE, NONE, STEERED, State
 from sgym.envs import actions, observe
 from sgym.envs.desk import ACTIONS, IN_FORCE, PLACING, ROUTING, SETTINGS, Desk
-from sgym.envs.features import Columns
+from sgym.envs.features import ABREAST, Columns
 from sgym.envs.options import Options
 from sgym.policies import kinds
 from sgym.policies.trigger import fresh_triggers
@@ -66,7 +66,7 @@ def fresh_desk(
         instance_columns=columns["instances"],
         cluster_columns=columns["cluster"],
         raw=np.zeros(observe.NUM_RAW),
-        picked=np.zeros((observe.ABREAST, observe.NUM_RAW)),
+        rows=np.zeros((ABREAST + 1) * observe.NUM_RAW),
         steered=np.zeros(len(simulator.state.requests), STEERED),
     )
 
