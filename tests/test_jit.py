@@ -46,9 +46,8 @@ def test_without_a_writable_home_the_folder_for_temporary_files_serves(tmp_path,
 
 def test_the_uncompiled_function_behind_a_kernel_does_the_same():
     requests, instance = np.zeros(3, REQUEST), np.zeros(1, INSTANCE)[0]
-    for name in ("left", "right", "parent"):
-        requests[name] = NONE
-    instance["waiting_root"] = NONE
+    for name in ("waiting_root", "first_waiting", "last_waiting"):
+        instance[name] = NONE
     for r, score in enumerate((1.0, 3.0, 2.0)):
         requests[r]["waiting_score"] = score
         queue.insert(requests, instance, r)

@@ -8,8 +8,14 @@ from sgym.core.layout import NONE
 @kernel
 def arrange(requests, instance) -> None:
     """Restore the order of the queue after scores and ranks were written in place."""
-    if instance["waiting_root"] != NONE:
-        plant(requests, instance, sort(requests, instance["first_waiting"]))
+    instance["waiting_root"] = NONE  # the tree is not true any more
+    if queue.first(instance) == NONE:
+        return
+    end, node = NONE, sort(requests, queue.first(instance))
+    while node != NONE:
+        queue.link(requests, instance, end, node)
+        node, end = requests[node]["next"], node
+    queue.link(requests, instance, end, NONE)
 
 
 @kernel
@@ -46,26 +52,3 @@ def cut(requests, head):
         r, behind = behind, requests[behind]["next"]
     requests[r]["next"] = NONE
     return behind
-
-
-@kernel
-def plant(requests, instance, head) -> None:
-    """Make the queue of a sorted list; in the tree each joins at the right end, O(n) in all."""
-    node, end = head, NONE
-    while node != NONE:
-        queue.link(requests, instance, end, node)
-        priority = queue.hashed(node)
-        below, above = NONE, end
-        while above != NONE and queue.hashed(above) < priority:
-            below, above = above, requests[above]["parent"]
-        requests[node]["left"] = below
-        requests[node]["right"] = NONE
-        requests[node]["parent"] = above
-        if below != NONE:
-            requests[below]["parent"] = node
-        if above == NONE:
-            instance["waiting_root"] = node
-        else:
-            requests[above]["right"] = node
-        node, end = requests[node]["next"], node
-    queue.link(requests, instance, end, NONE)

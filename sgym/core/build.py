@@ -81,7 +81,8 @@ def fresh_state(
     instances["free_host_blocks"] = engines["host_blocks"]
     instances["role"] = engines["role"]
     instances["next_role"] = NONE
-    instances["waiting_root"] = NONE
+    for name in ("waiting_root", "first_waiting", "last_waiting"):
+        instances[name] = NONE
     instances["next_dry"] = NEVER
     row = cluster[0]
     room = _room(engines)

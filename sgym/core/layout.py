@@ -257,9 +257,9 @@ INSTANCE = np.dtype(
         ("steerings", np.int32),  # number of the Steering in force
         ("num_scored", np.int32),  # waiting requests that are held or have a score other than 0
         ("running_scored", np.int32),  # 1: some running request has a score other than 0
-        ("waiting_root", np.int32),  # request, NONE = nobody waits
-        ("first_waiting", np.int32),  # request, if somebody waits
-        ("last_waiting", np.int32),  # request, if somebody waits
+        ("waiting_root", np.int32),  # request, NONE = there is no tree now
+        ("first_waiting", np.int32),  # request, NONE = nobody waits
+        ("last_waiting", np.int32),  # request, NONE = nobody waits
         ("free_blocks", np.int32),
         ("free_host_blocks", np.int32),
         ("num_swapped", np.int32),  # waiting requests whose KV is on the host

@@ -1,9 +1,11 @@
 """The waiting requests of an instance: a list through REQUEST's next and previous, under a treap.
 
-Ordered by `waiting_score` (highest first), then `rank` (lowest first). The treap, through left,
-right and parent, finds where a request belongs, so that insertion and removal take O(log n); the
-ends of the list and a step along it cost O(1). The heap priority of a node is a hash of its index,
-so equal histories give equal trees. Reference: Seidel and Aragon 1996.
+Ordered by `waiting_score` (highest first), then `rank` (lowest first). The ends of the list and a
+step along it cost O(1). The treap, through left, right and parent, finds where a request belongs
+between others, so that insertion and removal take O(log n); most queues never need it, so it is
+planted, in O(n), when it is first asked for, and falls when the order of all changes. The heap
+priority of a node is a hash of its index, so equal histories give equal trees. Reference: Seidel
+and Aragon 1996.
 """
 
 from sgym._jit import kernel
@@ -71,15 +73,52 @@ def link(requests, instance, ahead, behind) -> None:
 
 
 @kernel
+def plant(requests, instance) -> None:
+    """Make the tree of the list; in it each request joins at the right end, O(n) in all."""
+    instance["waiting_root"] = NONE
+    node, end = first(instance), NONE
+    while node != NONE:
+        priority = hashed(node)
+        below, above = NONE, end
+        while above != NONE and hashed(above) < priority:
+            below, above = above, requests[above]["parent"]
+        requests[node]["left"] = below
+        requests[node]["right"] = NONE
+        requests[node]["parent"] = above
+        if below != NONE:
+            requests[below]["parent"] = node
+        if above == NONE:
+            instance["waiting_root"] = node
+        else:
+            requests[above]["right"] = node
+        node, end = requests[node]["next"], node
+
+
+@kernel
 def insert(requests, instance, node) -> None:
     """Put a request into the order given by its score and rank."""
+    if instance["waiting_root"] == NONE:
+        tail = last(instance)
+        if tail == NONE or before(requests, tail, node):
+            link(requests, instance, tail, node)
+            link(requests, instance, node, NONE)
+            return
+        head = first(instance)
+        if before(requests, node, head):
+            link(requests, instance, NONE, node)
+            link(requests, instance, node, head)
+            return
+        plant(requests, instance)
+    insert_below(requests, instance, node)
+
+
+@kernel
+def insert_below(requests, instance, node) -> None:
+    """Find the place of a request through the tree."""
     requests[node]["left"] = NONE
     requests[node]["right"] = NONE
-    requests[node]["parent"] = NONE
     here, ahead, behind = instance["waiting_root"], NONE, NONE
-    if here == NONE:
-        instance["waiting_root"] = node
-    while here != NONE:
+    while True:
         if before(requests, node, here):
             behind = here
             below = requests[here]["left"]
@@ -105,6 +144,8 @@ def insert(requests, instance, node) -> None:
 def remove(requests, instance, node) -> None:
     """Take a request out."""
     link(requests, instance, requests[node]["previous"], requests[node]["next"])
+    if instance["waiting_root"] == NONE:
+        return
     while True:
         left, right = requests[node]["left"], requests[node]["right"]
         if left == NONE or right == NONE:
@@ -113,21 +154,18 @@ def remove(requests, instance, node) -> None:
     replace_child(
         requests, instance, requests[node]["parent"], node, right if left == NONE else left
     )
-    requests[node]["left"] = NONE
-    requests[node]["right"] = NONE
-    requests[node]["parent"] = NONE
 
 
 @kernel
 def first(instance) -> int:
     """The request at the head of the queue, or NONE."""
-    return NONE if instance["waiting_root"] == NONE else instance["first_waiting"]
+    return instance["first_waiting"]
 
 
 @kernel
 def last(instance) -> int:
     """The request at the end of the queue, or NONE."""
-    return NONE if instance["waiting_root"] == NONE else instance["last_waiting"]
+    return instance["last_waiting"]
 
 
 @kernel

@@ -33,7 +33,8 @@ def waiting_line(num_requests, by_priority=0):
     engine["by_priority"] = by_priority
     engine["block_size"], engine["num_blocks"] = 16, 100
     instance = np.zeros(1, INSTANCE)
-    instance["waiting_root"] = NONE
+    for name in ("waiting_root", "first_waiting", "last_waiting"):
+        instance[name] = NONE
     return requests, engine[0], instance[0]
 
 
@@ -161,7 +162,7 @@ def test_a_request_preempted_by_a_policy_waits_in_front_but_is_held():
 def test_the_tree_equals_a_sorted_list_under_random_use():
     requests, engine, instance = waiting_line(200)
     draw = python_random.Random(0)
-    present = {}
+    present, planted = {}, 0
     for step in range(2000):
         r = draw.randrange(200)
         if r in present:
@@ -176,7 +177,28 @@ def test_the_tree_equals_a_sorted_list_under_random_use():
             assert instance["num_waiting"] == len(present)
             if present:
                 assert queue.last(instance) == max(present, key=present.__getitem__)
-            assert tree_order(requests, instance["waiting_root"]) == order(requests, instance)
+            if instance["waiting_root"] != NONE:
+                assert tree_order(requests, instance["waiting_root"]) == order(requests, instance)
+                planted += 1
+        if step % 250 == 0:
+            arrange.arrange(requests, instance)
+            assert instance["waiting_root"] == NONE
+    assert planted > 10
+
+
+def test_a_queue_needs_a_tree_only_where_a_request_comes_between_others():
+    requests, engine, instance = waiting_line(8)
+    for r in range(4):
+        batch.enqueue(requests, engine, instance, r, r == 3)
+    batch.dequeue(requests, instance, 0)
+    assert order(requests, instance) == [3, 1, 2]
+    assert instance["waiting_root"] == NONE
+    give_scores(requests, engine, instance, {2: 1.0})
+    batch.enqueue(requests, engine, instance, 4, False)
+    requests[5]["waiting_score"] = 0.5
+    batch.enqueue(requests, engine, instance, 5, False)
+    assert order(requests, instance) == [2, 5, 3, 1, 4]
+    assert tree_order(requests, instance["waiting_root"]) == [2, 5, 3, 1, 4]
 
 
 @pytest.mark.parametrize("num_waiting", [0, 1, 2, 7, 40])
@@ -193,6 +215,7 @@ def test_all_scores_at_once_lead_to_the_same_queue_as_one_after_the_other(num_wa
         steer.write_scores(instance, requests[r], score, 0.0)
     arrange.arrange(requests, instance)
     assert order(*once[::2]) == order(*one_by_one[::2])
+    queue.plant(requests, instance)
     assert tree_order(requests, instance["waiting_root"]) == order(*once[::2])
     assert instance["num_scored"] == one_by_one[2]["num_scored"]
 
