@@ -131,23 +131,26 @@ def _engine_record(scenario: Scenario, usable_blocks: int) -> np.ndarray:
     return records
 
 
-def cluster_record(scenario: Scenario, seed: int, track: bool, hash_block: int = 1) -> np.ndarray:
-    """CLUSTER (1,) with the metric and the random counters.
+def seeded(cluster: np.ndarray, seed: int, router: str) -> np.ndarray:
+    """A copy of CLUSTER (1,) with the counters from which random numbers of this seed are made."""
+    record = cluster.copy()
+    seeds = np.random.SeedSequence([seed, 0x5E17]).generate_state(3, np.uint32)
+    for name, start in zip(("noise", "router", "policy"), seeds.tolist(), strict=True):
+        record[f"{name}_counter"] = start << 24
+    if router == "round_robin":
+        record["router_counter"] = 0
+    return record
+
+
+def cluster_record(scenario: Scenario, track: bool) -> np.ndarray:
+    """CLUSTER (1,) with the metric.
 
     Args:
         scenario: on the policy's engine.
-        seed: of the random counters.
         track: keep the reward current.
-        hash_block: prompt tokens per entry of the workload's hashes.
     """
     slo = scenario.slo
     record = np.zeros(1, layout.CLUSTER)
-    seeds = np.random.SeedSequence([seed, 0x5E17]).generate_state(3, np.uint32)
-    for name, start in zip(("noise", "router", "policy"), seeds, strict=True):
-        record[f"{name}_counter"] = int(start) << 24
-    record["router_counter"] = (
-        0 if scenario.cluster.router == "round_robin" else int(seeds[1]) << 24
-    )
     model = profiles.model_spec(scenario.cluster.model)
     migration = scenario.cluster.migration
     record["kv_bytes"] = model.kv_bytes
@@ -158,7 +161,6 @@ def cluster_record(scenario: Scenario, seed: int, track: bool, hash_block: int =
     record["migration_stages"] = migration.stages
     record["migration_last_blocks"] = migration.last_blocks
     record["max_migrations"] = migration.concurrent
-    record["hash_block"] = hash_block
     record["horizon"] = scenario.episode.warm_start + scenario.episode.duration
     record["track"] = track
     record["penalty"] = int(Penalty[slo.penalty.upper()])
@@ -173,10 +175,10 @@ def set_metric(requests: np.ndarray, scenario: Scenario) -> None:
     """Write what the metric says of each request's class into REQUEST (n,)."""
     slo = scenario.slo
     users = requests["user_class"]
-    per_class = {
-        name: np.array([getattr(user, name) for user in slo.classes])[users]
-        for name in ("token_time", "weight", "alpha", "first_delay", "first_delay_per_prompt_token")
-    }
+    names = ("token_time", "weight", "alpha", "first_delay", "first_delay_per_prompt_token")
+    per_class = {name: np.array([getattr(user, name) for user in slo.classes]) for name in names}
+    if len(slo.classes) > 1:
+        per_class = {name: values[users] for name, values in per_class.items()}
     requests["token_time"] = per_class["token_time"]
     requests["weight"] = per_class["weight"]
     requests["alpha"] = per_class["alpha"] * per_class["weight"]

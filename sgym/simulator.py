@@ -13,6 +13,7 @@ from sgym.assembly import (
     cluster_record,
     machines,
     parameters_of,
+    seeded,
     set_metric,
     with_engine_of,
 )
@@ -91,7 +92,7 @@ class Simulator:
                 "which needs it to be false"
             )
         self.prepare(arrivals, log)
-        self._track = track
+        self._cluster = cluster_record(self.scenario, track)
         self.seed = seed
         self.state: State
         self.reset(seed)
@@ -170,7 +171,8 @@ class Simulator:
             drawn = workload.generate(self.scenario, self.seed)
         requests = build.fresh_requests(drawn.arrivals, self.scenario.engine.max_model_len)
         set_metric(requests, self.scenario)
-        cluster = cluster_record(self.scenario, self.seed, self._track, drawn.hash_block)
+        cluster = seeded(self._cluster, self.seed, self.scenario.cluster.router)
+        cluster["hash_block"] = drawn.hash_block  # prompt tokens per entry of `hashes`
         self.state = build.fresh_state(
             requests, self._engines, self._latency, cluster, self._log, drawn.hashes
         )

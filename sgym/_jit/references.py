@@ -1,6 +1,7 @@
 # pyright: reportAttributeAccessIssue=false, reportPrivateImportUsage=false
 """Many arrays as one argument of a kernel: the address of a table that describes them."""
 
+import ctypes
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
 
@@ -42,7 +43,26 @@ class References:
         made: Any = super().__new__(cls, *parts, **named)
         table = np.array([value for part in made for value in _described(part)], np.int64)
         made._table = table
-        made.address = int(table.ctypes.data)
+        made.address = _address(table)
+        return made
+
+    def _replace(self, **changed: Any) -> Any:
+        """Another one with some parts changed; the others are not described anew."""
+        cls = type(self)
+        parts: Any = self
+        names: Any = cls
+        unknown = changed.keys() - set(names._fields)
+        if unknown:
+            raise ValueError(f"{cls.__name__} has no {sorted(unknown)}")
+        values = [changed.get(name, part) for name, part in zip(names._fields, parts, strict=True)]
+        made: Any = super().__new__(cls, *values)
+        table = parts._table.copy()
+        for name, part in changed.items():
+            first = TABLES[cls].fields[name][1] // WORD
+            described = _described(part)
+            table[first : first + len(described)] = described
+        made._table = table
+        made.address = _address(table)
         return made
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -66,11 +86,19 @@ def _same(part: Any) -> Any:
     return np.frombuffer(bytearray(part.tobytes()), part.dtype).reshape(part.shape)
 
 
+def _address(array: np.ndarray) -> int:
+    """Of an array's first element, in a sixth of the time of `array.ctypes.data`.
+
+    In numpy's C interface an array is a Python object followed by that pointer (PyArrayObject).
+    """
+    return ctypes.c_ssize_t.from_address(id(array) + object.__basicsize__).value
+
+
 def _described(part: Any) -> list[int]:
     """An address, or numba's array structure: no owner, size, item size, data, shape, strides."""
     if isinstance(part, References):
         return [part.address]
-    return [0, 0, part.size, part.itemsize, part.ctypes.data, *part.shape, *part.strides]
+    return [0, 0, part.size, part.itemsize, _address(part), *part.shape, *part.strides]
 
 
 class Table(numba.types.Type):

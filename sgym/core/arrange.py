@@ -22,26 +22,23 @@ def arrange(requests, instance) -> None:
 def sort(requests, head):
     """Sort a list linked through `next`; returns its head.
 
-    A merge sort of the runs that are in order already: O(n) where all are, else O(n log n).
+    A merge sort of the runs that are in order already: O(n) where all are, else O(n log n). Sorted
+    runs that wait to be merged hang together through `previous` of their heads, the newest first;
+    each time their number is even, two that were made of as many runs become one.
     """
-    num_merged = 2
-    while num_merged > 1:
-        rest, head, tail, num_merged = head, NONE, NONE, 0
-        while rest != NONE:
-            a, b = rest, cut(requests, rest)
-            rest = cut(requests, b) if b != NONE else NONE
-            num_merged += 1
-            while a != NONE or b != NONE:
-                if b == NONE or (a != NONE and queue.before(requests, a, b)):
-                    r, a = a, requests[a]["next"]
-                else:
-                    r, b = b, requests[b]["next"]
-                if tail == NONE:
-                    head = r
-                else:
-                    requests[tail]["next"] = r
-                tail = r
-    return head
+    waiting, count, rest = NONE, 0, head
+    while rest != NONE:
+        run, rest = rest, cut(requests, rest)
+        requests[run]["previous"] = waiting
+        waiting = run
+        count += 1
+        pairs = count
+        while pairs % 2 == 0:
+            waiting = merge_newest(requests, waiting)
+            pairs //= 2
+    while requests[waiting]["previous"] != NONE:
+        waiting = merge_newest(requests, waiting)
+    return waiting
 
 
 @kernel
@@ -52,3 +49,32 @@ def cut(requests, head):
         r, behind = behind, requests[behind]["next"]
     requests[r]["next"] = NONE
     return behind
+
+
+@kernel
+def merge_newest(requests, newest):
+    """Merge the two newest runs that wait; returns the head of what they become."""
+    older = requests[newest]["previous"]
+    before_them = requests[older]["previous"]
+    head = merge(requests, older, newest)
+    requests[head]["previous"] = before_them
+    return head
+
+
+@kernel
+def merge(requests, a, b):
+    """Merge two sorted lists that are not empty; returns the head."""
+    if queue.before(requests, b, a):
+        head, b = b, requests[b]["next"]
+    else:
+        head, a = a, requests[a]["next"]
+    tail = head
+    while a != NONE and b != NONE:
+        if queue.before(requests, b, a):
+            requests[tail]["next"] = b
+            tail, b = b, requests[b]["next"]
+        else:
+            requests[tail]["next"] = a
+            tail, a = a, requests[a]["next"]
+    requests[tail]["next"] = b if a == NONE else a
+    return head

@@ -89,14 +89,14 @@ def deliver(cluster, request, now):
     """One token reaches the reader: lateness, benefit and gaps follow."""
     if request["generated"] == 0 and cluster["from_first_token"]:
         request["due"] = now
-    late = now - request["due"]
+    late, settled = now - request["due"], cluster["settled"]
     if cluster["track"]:
         if request["dry"] == 1:
             accrue(cluster, request, -1)
         elif request["dry"] == 2:
-            cluster["settled"] -= slope(cluster, request) * cluster["penalty_cap"]
+            settled -= slope(cluster, request) * cluster["penalty_cap"]
         else:
-            cluster["settled"] -= slope(cluster, request) * penalty(cluster, request["lateness"])
+            settled -= slope(cluster, request) * penalty(cluster, request["lateness"])
         request["dry"] = 0
     request["generated"] += 1
     if late > request["lateness"]:
@@ -105,7 +105,8 @@ def deliver(cluster, request, now):
         request["late_sum"] += request["lateness"]
     request["due"] += request["token_time"]
     if cluster["track"]:
-        cluster["settled"] += slope(cluster, request) * penalty(cluster, request["lateness"])
+        settled += slope(cluster, request) * penalty(cluster, request["lateness"])
+        cluster["settled"] = settled
     cluster["earned"] += request["weight"]
 
 

@@ -14,7 +14,7 @@ from sgym.envs import fleet, loop
 from sgym.envs.desk import Desk
 from sgym.envs.features import TABLES
 from sgym.envs.plan import Plan
-from sgym.envs.start import fresh_desk
+from sgym.envs.start import fresh_desk, restarted
 from sgym.errors import PolicyError, SgymError
 from sgym.simulator import Simulator
 
@@ -31,11 +31,10 @@ class Lanes:
     def __init__(self, plan: Plan, count: int, threads: int = 1) -> None:
         self.plan, self.count = plan, count
         self.simulators: list[Simulator] = [copy.copy(plan.simulator) for _ in range(count)]
-        desk = self._fresh_desk(plan.simulator)
-        self.desks: list[Desk] = [desk] * count
+        self.desks: list[Desk] = [self._fresh_desk(plan.simulator) for _ in range(count)]
         self.fleet = fleet.fresh_fleet(
             plan.simulator.state,
-            desk,
+            self.desks[0],
             count,
             {table: int(np.prod(plan.boxes[table].shape)) for table in TABLES},
             int(np.prod(plan.action_space.shape or (1,))),
@@ -53,7 +52,7 @@ class Lanes:
         """Give lane `k` the task to begin an episode that serves the workload of this seed."""
         controls, simulator = self.plan.options.controls, self.simulators[k]
         simulator.reset(seed, "route" in controls, "handoff" in controls)
-        self.desks[k] = self._fresh_desk(simulator)
+        self.desks[k] = restarted(self.desks[k], simulator)
         self._point(k)
         self.fleet.lanes["task"][k] = fleet.BEGIN
 

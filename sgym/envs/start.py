@@ -9,7 +9,7 @@ from sgym.envs.desk import ACTIONS, IN_FORCE, PLACING, ROUTING, SETTINGS, Desk
 from sgym.envs.features import ABREAST, Columns
 from sgym.envs.options import Options
 from sgym.policies import kinds
-from sgym.policies.trigger import fresh_triggers
+from sgym.policies.trigger import fresh_triggers, restart
 from sgym.simulator import Simulator
 
 LONGEST_CHUNK = 2048  # tokens; of the chunk that says how fast an instance prefills
@@ -32,7 +32,7 @@ def fresh_desk(
         times: from `prefill_times`.
     """
     start, end = simulator.window
-    count = len(simulator.state.instances)
+    count, num_requests = len(simulator.state.instances), len(simulator.state.requests)
     settings = np.zeros(1, SETTINGS)
     settings["action"] = ROUTING if layout.action == PLACING else ACTIONS.index(layout.action)
     settings["schedules"] = chosen.schedules
@@ -46,20 +46,17 @@ def fresh_desk(
     settings["reservation"] = actions.reservation_of(chosen.base)
     settings["expected_output"] = chosen.expected_output
     settings["aging"] = chosen.aging
-    settings["start"] = settings["last_time"] = start
+    settings["start"] = start
     settings["duration"] = end - start
-    settings["before"] = simulator.start_potential
-    in_force = np.zeros(count, IN_FORCE)
-    in_force["ordering"] = NONE
-    return Desk(
+    desk = Desk(
         settings=settings,
         policy=_policy(simulator, chosen.schedules),
         memory=simulator.memory,
         triggers=fresh_triggers(
             chosen.decision, float(chosen.interval), count, start, "migrate" in chosen.controls
         ),
-        in_force=in_force,
-        slots=np.full(layout.num_slots, NONE, np.int32),
+        in_force=np.zeros(count, IN_FORCE),
+        slots=np.zeros(layout.num_slots, np.int32),
         destinations=np.zeros(count, np.int32),
         prefill_times=times,
         request_columns=columns["requests"],
@@ -67,8 +64,28 @@ def fresh_desk(
         cluster_columns=columns["cluster"],
         raw=np.zeros(observe.NUM_RAW),
         rows=np.zeros((ABREAST + 1) * observe.NUM_RAW),
-        steered=np.zeros(len(simulator.state.requests), STEERED),
+        steered=np.zeros(num_requests, STEERED),
     )
+    return restarted(desk, simulator)
+
+
+def restarted(desk: Desk, simulator: Simulator) -> Desk:
+    """The desk for another episode, for which most of its arrays are used again.
+
+    Args:
+        desk: of the last episode, which nobody needs any more.
+        simulator: as `reset` left it.
+    """
+    start, _ = simulator.window
+    desk.settings["before"] = simulator.start_potential
+    desk.settings["last_time"] = start
+    desk.in_force["ordering"] = NONE
+    desk.in_force["preemptions"] = 0
+    desk.slots[:] = NONE
+    restart(desk.triggers, start)
+    num_requests = len(simulator.state.requests)
+    steered = desk.steered if len(desk.steered) >= num_requests else np.zeros(num_requests, STEERED)
+    return desk._replace(memory=simulator.memory, steered=steered)
 
 
 def _policy(simulator: Simulator, schedules: bool) -> np.ndarray:

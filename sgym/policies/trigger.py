@@ -56,9 +56,16 @@ def fresh_triggers(
     triggers["kind"] = TRIGGERS.index(name)
     triggers["interval"] = interval
     triggers["migrates"] = migrates
-    triggers["looked"] = triggers["decided"] = start
-    triggers["next_dry"] = start
+    restart(triggers, start)
     return triggers
+
+
+def restart(triggers: np.ndarray, start: float) -> None:
+    """Let TRIGGER (n,) forget what it has seen; an episode starts at `start` seconds."""
+    for name in ("num_running", "num_waiting", "num_endangered", "short", "reasons"):
+        triggers[name] = 0
+    for name in ("looked", "decided", "next_dry"):
+        triggers[name] = start
 
 
 @kernel

@@ -23,11 +23,13 @@ def draw_lengths(
     Returns:
         prompt, output (tokens) and the component of each request: int64 (count,) each.
     """
-    normals, mixture = stream(seed, Purpose.LENGTHS), stream(seed, Purpose.COMPONENTS)
+    normals = stream(seed, Purpose.LENGTHS)
+    mixture = stream(seed, Purpose.COMPONENTS) if len(components) > 1 else None
     parts: list[np.ndarray] = [np.empty((3, 0), np.int64)]
     found, drawn, rejected, size = 0, 0, 0, count
     while found < count:
-        batch = sample_lengths(components, normals.standard_normal((size, 2)), mixture.random(size))
+        uniforms = None if mixture is None else mixture.random(size)
+        batch = sample_lengths(components, normals.standard_normal((size, 2)), uniforms)
         kept = batch if max_prompt is None else batch[:, batch[0] <= max_prompt]
         parts.append(kept)
         found, drawn = found + kept.shape[1], drawn + size
@@ -43,20 +45,23 @@ def draw_lengths(
 
 
 def sample_lengths(
-    components: Sequence[Lengths], normals: np.ndarray, uniforms: np.ndarray
+    components: Sequence[Lengths], normals: np.ndarray, uniforms: np.ndarray | None
 ) -> np.ndarray:
     """Lengths from random numbers.
 
     Args:
         components: of the mixture.
         normals: float64 (n, 2), independent, for prompt and output.
-        uniforms: float64 (n,), which choose the component.
+        uniforms: float64 (n,), which choose the component; None = there is only one.
 
     Returns:
         prompt, output (tokens) and component; int64 (3, n).
     """
+    result = np.zeros((3, len(normals)), np.int64)
+    if uniforms is None:
+        result[0], result[1] = _sample(components[0], normals)
+        return result
     which = pick_by_share([component.share for component in components], uniforms)
-    result = np.empty((3, len(uniforms)), np.int64)
     result[2] = which
     for index, component in enumerate(components):
         chosen = which == index
