@@ -10,7 +10,7 @@ import numpy as np
 
 from sgym._jit import kernel
 from sgym.core import batch, queue
-from sgym.core.layout import NEVER, NONE
+from sgym.core.layout import NEVER, NONE, WAITING
 from sgym.policies import moves
 
 TRIGGERS = ("event", "iteration", "admission", "interval")
@@ -126,7 +126,7 @@ def note_edges(state, instance, trigger, i, now):
     if endangered > trigger["num_endangered"]:
         reasons |= DRY
     trigger["num_endangered"] = endangered
-    if now >= trigger["next_dry"] and waiting_runs_dry(state.requests, instance, trigger, now):
+    if now >= trigger["next_dry"] and waiting_runs_dry(state, trigger, i, now):
         reasons |= DRY
     trigger["looked"] = now
     trigger["reasons"] = reasons
@@ -143,11 +143,16 @@ def num_endangered(state, instance, i, now):
 
 
 @kernel
-def waiting_runs_dry(requests, instance, trigger, now):
-    """Whether a waiting request came near running dry since the last look; finds the next one."""
-    found = False
-    following = NEVER
-    r = queue.first(instance)
+def waiting_runs_dry(state, trigger, i, now):
+    """Whether a waiting request came near running dry since the last look; finds the next one.
+
+    One that came near since a look less than DRY_LEAD ago has not run dry, so it is in the heap of
+    dry times, where few have to be looked at.
+    """
+    if state.cluster[0]["track"] and now - trigger["looked"] < 0.9 * DRY_LEAD:
+        return look_in_heap(state, trigger, i, now)
+    requests, found, following = state.requests, False, NEVER
+    r = queue.first(state.instances[i])
     while r != NONE:
         moment = endangered_from(requests[r])
         if moment > now:
@@ -155,6 +160,34 @@ def waiting_runs_dry(requests, instance, trigger, now):
         elif moment > trigger["looked"]:
             found = True
         r = queue.following(requests, r)
+    trigger["next_dry"] = following
+    return found
+
+
+@kernel
+def look_in_heap(state, trigger, i, now):
+    """`waiting_runs_dry` by the heap of dry times, whose entries are never later than these.
+
+    It is walked from parents to children, and not below an entry that is too late to matter.
+    """
+    dry, size = state.dry, state.cluster[0]["num_dry"]
+    found, following, k = False, NEVER, 0
+    while True:
+        if k < size and dry[k]["time"] - DRY_LEAD < following:
+            request = state.requests[dry[k]["index"]]
+            if request["phase"] == WAITING and request["instance"] == i:
+                moment = endangered_from(request)
+                if moment > now:
+                    following = min(following, moment)
+                elif moment > trigger["looked"]:
+                    found = True
+            k = 2 * k + 1
+            continue
+        while k > 0 and k % 2 == 0:  # right children, whose parents are done with them
+            k = (k - 1) // 2
+        if k == 0:
+            break
+        k += 1
     trigger["next_dry"] = following
     return found
 

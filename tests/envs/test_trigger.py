@@ -148,6 +148,33 @@ def test_a_waiting_reader_who_is_about_to_run_dry_is_told_of():
     assert triggers["reasons"][0] == trigger.DRY
 
 
+@pytest.mark.parametrize("origin", ["commit", "first_token"])
+@pytest.mark.parametrize("instances", [1, 3])
+def test_the_heap_of_dry_times_tells_of_the_same_readers_as_a_walk_along_the_queue(
+    instances, origin
+):
+    env = make("slots", decision="iteration", scenario=toy(
+        cluster__instances=instances, workload__rate=20.0, slo__origin=origin))  # fmt: skip
+    env.action_space.seed(0)
+    _, info = env.reset(seed=0)
+    told, looks, over = 0, 0, False
+    while not over:
+        state, triggers = env._simulator.state, env._desk.triggers
+        now, unheaped = env._simulator.now, state._replace(cluster=state.cluster.copy())
+        unheaped.cluster["track"] = 0
+        for i in range(instances):
+            for looked in np.linspace(now - 0.9 * trigger.DRY_LEAD, now, 4)[1:]:
+                walk, heap = triggers[i].copy(), triggers[i].copy()
+                walk["looked"] = heap["looked"] = looked
+                found = trigger.waiting_runs_dry(unheaped, walk, i, now)
+                assert trigger.look_in_heap(state, heap, i, now) == found
+                assert heap["next_dry"] == walk["next_dry"]
+                told, looks = told + found, looks + 1
+        _, _, terminated, truncated, info = env.step(env.action_space.sample(info["action_mask"]))
+        over = terminated or truncated
+    assert 0 < told < looks
+
+
 def test_short_memory_is_told_of_when_it_becomes_short():
     state, triggers = quiet(3)
     state.instances["free_blocks"] = 0
