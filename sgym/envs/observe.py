@@ -57,6 +57,14 @@ C_LOSS, C_TIME_LEFT, C_HANDOFF = _C["loss"], _C["time_left"], _C["decides_handof
 
 
 @kernel
+def num_hidden_running(instance, count):
+    """Running requests, the first ones, for which `count` slots have no place."""
+    half = count // 2
+    places = half + max(0, count - half - instance["num_waiting"])
+    return max(0, instance["num_running"] - places)
+
+
+@kernel
 def fill_slots(state, i, slots):
     """Write the requests of instance `i` that an agent sees; NONE where a slot is empty.
 
@@ -68,8 +76,7 @@ def fill_slots(state, i, slots):
     slots[:] = NONE
     num_running = state.instances[i]["num_running"]
     num_waiting = state.instances[i]["num_waiting"]
-    shown = min(num_running, half + max(0, count - half - num_waiting))
-    for k in range(shown):
+    for k in range(num_running - num_hidden_running(state.instances[i], count)):
         place = k if k < half else count - 1 - (k - half)
         slots[place] = state.running[i, num_running - 1 - k]
     shown = min(num_waiting, count - half + max(0, half - num_running))

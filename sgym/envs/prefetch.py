@@ -3,13 +3,14 @@
 What hundreds of lanes touch does not fit into the caches near a processor. A lane is found in three
 steps, each of which reads what the one before has asked for: the tables that say where its arrays
 are, three lanes ahead; the heads of these arrays, two ahead; and the requests that it showed last,
-one ahead.
+or that run, one ahead.
 """
 
 from sgym._jit import LINE, fetch, fetch_at, kernel, table_size
 from sgym.core.layout import CLUSTER, ENGINE, INSTANCE, NONE, State
 from sgym.envs.desk import SETTINGS, Desk
 from sgym.envs.fleet import desk_at, state_at
+from sgym.envs.observe import num_hidden_running
 from sgym.policies.trigger import TRIGGER
 
 
@@ -51,6 +52,7 @@ def fetch_heads(state, desk):
     fetch(desk.triggers, 0, TRIGGER_LINES)
     fetch(desk.in_force, 0, 1)
     fetch(desk.slots, 0, SLOTS_LINES)
+    fetch(state.running[max(state.cluster[0]["instance"], 0)], 0, SLOTS_LINES)
 
 
 @kernel
@@ -60,5 +62,8 @@ def fetch_requests(state, desk):
     for r in desk.slots:
         if r != NONE:
             fetch(state.requests, r, HOT_LINES)
+    i = max(cluster["instance"], 0)
+    for k in range(num_hidden_running(state.instances[i], desk.slots.size)):
+        fetch(state.requests, state.running[i, k], HOT_LINES)
     fetch(state.requests, cluster["next_arrival"], HOT_LINES)
     fetch(cluster["gaps"], cluster["last_bin"], 1)
