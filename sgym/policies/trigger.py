@@ -147,9 +147,11 @@ def waiting_runs_dry(state, trigger, i, now):
     """Whether a waiting request came near running dry since the last look; finds the next one.
 
     One that came near since a look less than DRY_LEAD ago has not run dry, so it is in the heap of
-    dry times, where few have to be looked at.
+    dry times, where few have to be looked at; but running requests are there too.
     """
-    if state.cluster[0]["track"] and now - trigger["looked"] < 0.9 * DRY_LEAD:
+    cluster, num_waiting = state.cluster[0], state.instances[i]["num_waiting"]
+    has_all = cluster["track"] == 1 and now - trigger["looked"] < 0.9 * DRY_LEAD
+    if has_all and cluster["num_dry"] < 4 * num_waiting:
         return look_in_heap(state, trigger, i, now)
     requests, found, following = state.requests, False, NEVER
     r = queue.first(state.instances[i])
