@@ -12,7 +12,7 @@ import sgym
 from sgym import _jit
 from sgym._jit import cache
 from sgym.core import engine, queue
-from sgym.core.layout import INSTANCE, NONE, REQUEST
+from sgym.core.layout import EVENT, INSTANCE, NONE, REQUEST
 
 
 def test_compiled_kernels_of_one_content_share_a_folder(tmp_path, monkeypatch):
@@ -77,6 +77,19 @@ def test_a_copy_of_a_state_points_to_its_own_arrays():
     engine.advance(copies[0])
     assert copies[0].cluster[0]["clock"] > before
     assert state.cluster[0]["clock"] == before
+
+
+def test_a_state_with_some_arrays_replaced_is_described_as_if_made_anew():
+    state = sgym.Simulator("tiny", seed=0).state
+    grown = np.concatenate((state.requests, state.requests))
+    twin = state.replaced(requests=grown, dry=np.zeros(3, EVENT))
+    again = type(state)(*twin)
+    assert twin.requests is grown
+    assert twin.events is state.events
+    assert twin._table.tolist() == again._table.tolist() != state._table.tolist()
+    assert twin._table[4] == grown.ctypes.data
+    with pytest.raises(KeyError):
+        state.replaced(request=grown)
 
 
 def test_an_edit_where_no_kernel_is_compiles_nothing_again():

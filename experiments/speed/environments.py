@@ -26,16 +26,16 @@ import sgym
 from sgym.metrics import mean_interval
 
 HERE = Path(__file__).parent
-SCENARIO, SHARE = "tiny", 0.9
-"""A named scenario, at this share of its knee, which is the rate of its file."""
+SMALL, LARGE, SHARE = "tiny", "llama8b-a100-mixed", 0.9
+"""Two named scenarios, at this share of their knee, which is the rate of their files."""
 MANY = 256
 
 
-def arguments(action: str, decision: str, slots: int) -> dict:
+def arguments(action: str, decision: str, slots: int, scenario: str = SMALL) -> dict:
     """Of the environment."""
-    rate = SHARE * (sgym.load_scenario(SCENARIO).workload.rate or 1.0)
+    rate = SHARE * (sgym.load_scenario(scenario).workload.rate or 1.0)
     return {
-        "scenario": SCENARIO,
+        "scenario": scenario,
         "overrides": {"workload.rate": rate},
         "action": action,
         "decision": decision,
@@ -43,16 +43,12 @@ def arguments(action: str, decision: str, slots: int) -> dict:
     }
 
 
-def drawn_before(
-    action: str, decision: str, threads: int, seconds: float, seed: int, verbs: str = "drawn"
-) -> dict:
+def drawn_before(given: dict, threads: int, seconds: float, seed: int, verbs: str) -> dict:
     """Steps and engine iterations per CPU-second of the vector environment, resets included.
 
     With `verbs` neutral, nothing is asked of any request.
     """
-    env = gym.make_vec(
-        "sgym/Colocated-v0", MANY, copy=False, threads=threads, **arguments(action, decision, 64)
-    )
+    env = gym.make_vec("sgym/Colocated-v0", MANY, copy=False, threads=threads, **given)
     env.action_space.seed(seed)
     drawn = [env.action_space.sample() for _ in range(32)]
     if verbs == "neutral":
@@ -83,15 +79,16 @@ def _iterations(lanes) -> np.ndarray:
     return np.array([int(one.state.cluster[0]["iterations"]) for one in lanes.simulators])
 
 
-def bare_engine(seed: int) -> float:
-    """Engine iterations per CPU-second of the same scenario without an agent, summary left out."""
-    given = arguments("knobs", "event", 64)
-    simulator = sgym.Simulator(sgym.load_scenario(SCENARIO, given["overrides"]), track=False)
-    iterations, start = 0, time.process_time()
-    for episode in range(200):
-        simulator.reset(1000 * seed + episode)
+def bare_engine(name: str, seconds: float, seed: int) -> float:
+    """Engine iterations per CPU-second of a scenario without an agent, summary left out."""
+    given = arguments("knobs", "event", 64, name)
+    simulator = sgym.Simulator(sgym.load_scenario(name, given["overrides"]), track=False)
+    iterations, episode, start = 0, 1000 * seed, time.process_time()
+    while time.process_time() - start < seconds:
+        simulator.reset(episode)
         simulator.run()
         iterations += int(simulator.state.cluster[0]["iterations"])
+        episode += 1
     return iterations / (time.process_time() - start)
 
 
@@ -144,19 +141,27 @@ def main() -> None:
     for name, measure in track(gymnasium_rows(seconds), "by Gymnasium's benchmark"):
         add(name, "steps_per_s", [measure(seed) for seed in range(repeats)])
     cases = [
-        (action, decision, threads, "drawn")
+        (SMALL, action, decision, threads, "drawn")
         for action in ("knobs", "slots")
         for decision in ("iteration", "event")
         for threads in (1, 2)
     ]
-    cases.append(("slots", "iteration", 1, "neutral"))
-    for action, decision, threads, verbs in track(cases, "actions drawn before"):
-        runs = [drawn_before(action, decision, threads, seconds, s, verbs) for s in range(repeats)]
+    cases.append((SMALL, "slots", "iteration", 1, "neutral"))
+    cases += [
+        (LARGE, action, decision, 1, verbs)
+        for action, verbs in (("knobs", "drawn"), ("slots", "neutral"))
+        for decision in ("iteration", "event")
+    ]
+    for scenario, action, decision, threads, verbs in track(cases, "actions drawn before"):
+        given = arguments(action, decision, 64, scenario)
+        runs = [drawn_before(given, threads, seconds, s, verbs) for s in range(repeats)]
         how = "drawn before" if verbs == "drawn" else verbs
-        name = f"sgym {action}, 256 native, {how}, decision={decision}, {threads} thread(s)"
+        name = f"{scenario} {action}, 256 native, {how}, decision={decision}, {threads} thread(s)"
         for unit in runs[0]:
             add(name, unit, [run[unit] for run in runs])
-    add("bare engine, no agent", "iterations_per_cpu_s", [bare_engine(s) for s in range(repeats)])
+    for scenario in track((SMALL, LARGE), "without an agent"):
+        found = [bare_engine(scenario, seconds, s) for s in range(repeats)]
+        add(f"{scenario}, bare engine, no agent", "iterations_per_cpu_s", found)
     table = pd.DataFrame(rows)
     chosen.out.mkdir(parents=True, exist_ok=True)
     draft = chosen.out / "environments.csv.part"

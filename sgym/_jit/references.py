@@ -46,23 +46,16 @@ class References:
         made.address = _address(table)
         return made
 
-    def _replace(self, **changed: Any) -> Any:
+    def replaced(self, **changed: Any) -> Any:
         """Another one with some parts changed; the others are not described anew."""
-        cls = type(self)
-        parts: Any = self
-        names: Any = cls
-        unknown = changed.keys() - set(names._fields)
-        if unknown:
-            raise ValueError(f"{cls.__name__} has no {sorted(unknown)}")
-        values = [changed.get(name, part) for name, part in zip(names._fields, parts, strict=True)]
-        made: Any = super().__new__(cls, *values)
-        table = parts._table.copy()
-        for name, part in changed.items():
-            first = TABLES[cls].fields[name][1] // WORD
-            described = _described(part)
-            table[first : first + len(described)] = described
-        made._table = table
+        cls, parts = type(self), cast("Any", self)
+        fields = TABLES[cls].fields
+        made: Any = super().__new__(cls, *map(changed.get, fields, parts))
+        made._table = table = parts._table.copy()
         made.address = _address(table)
+        for name, part in changed.items():
+            described, first = _described(part), fields[name][1] // WORD
+            table[first : first + len(described)] = described
         return made
 
     def __reduce__(self) -> tuple[Any, ...]:

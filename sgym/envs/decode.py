@@ -3,7 +3,15 @@
 from sgym._jit import kernel
 from sgym.core.layout import NONE, SCHEDULE
 from sgym.envs import placement
-from sgym.envs.actions import BUDGET_LEVELS
+from sgym.envs.actions import (
+    BUDGET_LEVELS,
+    HOLD,
+    MIGRATE,
+    NEUTRAL,
+    PREEMPT,
+    PROMOTE,
+    REJECT,
+)
 from sgym.envs.desk import KNOBS, ROUTING, SCORES, SLOTS
 from sgym.envs.entries import chunks_prompts
 from sgym.envs.orderings import NUM_KNOBS, NUM_LIMITS, act_index, act_knobs, is_valid_knob
@@ -71,8 +79,13 @@ def fill_slots_mask(state, desk, mask):
     for k in range(count):
         verbs = valid_verbs(state, desk, NONE if places else desk.slots[k])
         row = mask[k * width : (k + 1) * width]
-        for verb in range(width):
-            row[verb] = (verbs >> verb) & 1
+        row[NEUTRAL] = 1
+        row[PREEMPT] = (verbs >> PREEMPT) & 1
+        row[PROMOTE] = (verbs >> PROMOTE) & 1
+        row[HOLD] = (verbs >> HOLD) & 1
+        row[REJECT] = (verbs >> REJECT) & 1
+        if width > MIGRATE:
+            row[MIGRATE] = (verbs >> MIGRATE) & 1
     chunks = chunks_prompts(state.engines[max(state.cluster[0]["instance"], 0)])
     levels = mask[count * width :]
     for level in range(BUDGET_LEVELS):

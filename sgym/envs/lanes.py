@@ -95,19 +95,25 @@ class Lanes:
         """
         space, taken = self.plan.action_space, self.fleet.actions
         try:
-            array = np.asarray(action, np.float64)
+            array = np.asarray(action)
+            if array.dtype.kind != "i":
+                array = array.astype(np.float64)
         except (TypeError, ValueError):
             raise no_action(space, action) from None
         discrete = isinstance(space, spaces.Discrete)
         if array.shape != tuple(given) and not (discrete and array.size == self.count):
             raise no_action(space, action, given)
-        taken[:] = array.reshape(taken.shape)
+        array = array.reshape(taken.shape)
         if isinstance(space, spaces.Box):
-            np.clip(taken, -1.0, 1.0, out=taken)
+            np.clip(array, -1.0, 1.0, out=taken, casting="unsafe")
             fine = not np.isnan(taken).any()
         else:
             most = space.n if discrete else space.nvec  # type: ignore[attr-defined]
-            fine = bool(((taken >= 0) & (taken < most) & (taken == np.floor(taken))).all())
+            fine = array.min() >= 0 and bool((array < most).all())
+            if fine and array.dtype.kind != "i":
+                fine = bool((array == np.floor(array)).all())
+            if fine:
+                taken[:] = array
         if not fine:
             raise no_action(space, action)
 

@@ -85,7 +85,7 @@ def restarted(desk: Desk, simulator: Simulator) -> Desk:
     restart(desk.triggers, start)
     num_requests = len(simulator.state.requests)
     steered = desk.steered if len(desk.steered) >= num_requests else np.zeros(num_requests, STEERED)
-    return desk._replace(memory=simulator.memory, steered=steered)
+    return desk.replaced(memory=simulator.memory, steered=steered)
 
 
 def _policy(simulator: Simulator, schedules: bool) -> np.ndarray:
