@@ -18,7 +18,7 @@ from sgym.errors import ScenarioError
 from sgym.loading import load_scenario
 from sgym.preflight import notes
 
-DEFAULT_SCENARIO = "llama8b-a100-azure"
+DEFAULT_SCENARIO = "qwen14b-l40s-assistants"
 SLOW_START = 3.0  # seconds after which kernels are not being loaded but compiled
 PIPE_WIDTH = 132  # columns when the output is no terminal
 

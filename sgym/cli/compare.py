@@ -27,7 +27,7 @@ from sgym.cli.common import (
     say_note,
     warnings_as_notes,
 )
-from sgym.comparison import DEFAULT_POLICIES, Comparison, Knee
+from sgym.comparison import Comparison, Knee, default_policies
 from sgym.comparison import compare as compare_policies
 from sgym.comparison.changes import folder_name
 from sgym.comparison.compare import labelled
@@ -66,11 +66,12 @@ EXTRAS = (
 def compare(
     scenario: ScenarioArgument = DEFAULT_SCENARIO,
     policies: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help="Names (`sgym list policies`), bundle:FOLDER, module:Class; first: the reference."
+            help="Names (`sgym list policies`), bundle:FOLDER, module:Class; first: the reference. "
+            "Left out: heuristics, and what the zoo has for this scenario."
         ),
-    ] = ",".join(DEFAULT_POLICIES),
+    ] = None,
     rates: Annotated[
         str | None,
         typer.Option(help="Requests per second, such as 5,6,7. Left out: around the knee."),
@@ -95,7 +96,8 @@ def compare(
     import_from_here()
     overrides = overrides_of(settings, trace, duration)
     loaded = load_scenario(scenario, overrides)
-    wanted = list(labelled(names(policies)))
+    chosen = default_policies(loaded) if policies is None else names(policies)
+    wanted = list(labelled(chosen))
     given = None if rates is None else numbers(rates, "--rates")
     screen.print(f"[bold]{loaded.name}[/]: {_setting(loaded)}")
     workers = cores() if jobs is None else jobs

@@ -16,6 +16,7 @@ from sgym.config import Scenario
 from sgym.errors import PolicyError, ScenarioError
 from sgym.export import Stored, resolve
 from sgym.export.names import AnyPolicy
+from sgym.export.zoo import trained_on
 from sgym.loading import load_scenario
 from sgym.simulator import Source
 
@@ -34,7 +35,17 @@ DEFAULT_POLICIES = (
     "llf",
     "vtc",
 )
-"""What is compared when nobody says: the first is the reference of the others."""
+"""Heuristics that are compared when nobody says: the first is the reference of the others."""
+
+
+def default_policies(scenario: Scenario) -> tuple[str, ...]:
+    """DEFAULT_POLICIES, and what the zoo has for this scenario, whatever its load."""
+    trained = trained_on(scenario.name)
+    if trained:
+        load = {"workload": scenario.workload, "episode": scenario.episode}
+        if load_scenario(scenario.name).model_copy(update=load) != scenario:
+            trained = ()  # they know another engine
+    return (*DEFAULT_POLICIES, *trained)
 
 
 @dataclass(frozen=True)
@@ -84,7 +95,7 @@ class Comparison:
 
 def compare(
     scenario: Source,
-    policies: Sequence[AnyPolicy] = DEFAULT_POLICIES,
+    policies: Sequence[AnyPolicy] | None = None,
     rates: Sequence[float] | None = None,
     seeds: int | Iterable[int] = 8,
     jobs: int = 1,
@@ -101,7 +112,7 @@ def compare(
     Args:
         scenario: name, path, dict or Scenario.
         policies: built-in names, `zoo:NAME`, `bundle:FOLDER`, `module:Class`, classes or
-            objects; the first is the reference.
+            objects; the first is the reference. None = `default_policies`.
         rates: requests per second; None = around the knee, which is searched for.
         seeds: how many (0, 1, ...), or which.
         jobs: processes; above 1, a script needs the usual `if __name__ == "__main__":` guard.
@@ -116,7 +127,7 @@ def compare(
         ScenarioError, PolicyError, TraceError, ProfileError: says what is wrong.
     """
     loaded = load_scenario(scenario, overrides)
-    named = labelled(policies)
+    named = labelled(default_policies(loaded) if policies is None else policies)
     numbers = _seeds(seeds)
     store = Store(None if out is None else Path(out), loaded)
     knee = None

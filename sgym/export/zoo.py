@@ -1,6 +1,7 @@
 """The zoo: trained policies that come with sgym, by name."""
 
 import difflib
+import json
 from pathlib import Path
 
 from sgym.errors import PolicyError
@@ -21,6 +22,15 @@ def zoo_bundles() -> dict[str, Path]:
         if folder.is_dir():
             return {path.parent.name: path.parent for path in sorted(folder.glob(f"*/{MANIFEST}"))}
     return {}
+
+
+def trained_on(scenario: str) -> tuple[str, ...]:
+    """Policies that come with sgym and were trained on the scenario of this name: `zoo:NAME`."""
+    return tuple(
+        f"{ZOO}{name}"
+        for name, folder in zoo_bundles().items()
+        if json.loads((folder / MANIFEST).read_text("utf-8"))["scenario"] == scenario
+    )
 
 
 def folder_of(name: str) -> Path:

@@ -18,6 +18,7 @@ MARKERS = "osD^vPX*<>ph"
 DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.5)))
 SUFFIXES = (".png", ".pdf", ".svg")
 BELOW = 0.15  # how far under 0 a panel reaches, relative to its highest value
+MARGIN = 0.05  # of a panel's height, above what it shows
 LEGEND_COLUMNS = 6
 TITLE_WIDTH = 125  # characters of a line
 SHARE = "slo_attainment"  # between 0 and 1, though its interval may reach beyond
@@ -72,7 +73,7 @@ def draw_load_curve(table: "pd.DataFrame", policies: Sequence[str], title: str, 
 
 
 def _draw_line(axes: Any, rows: Any, column: str, policy: str, index: int) -> None:
-    """One policy; the first stands out in black, none of the others is."""
+    """One policy; the first stands out in black, then those that are not built in."""
     rate, other = rows["rate"], max(index - 1, 0)
     colour = COLOURS[other % len(COLOURS)] if index else REFERENCE
     axes.plot(
@@ -82,7 +83,7 @@ def _draw_line(axes: Any, rows: Any, column: str, policy: str, index: int) -> No
         color=colour,
         marker=MARKERS[index % len(MARKERS)],
         linestyle=DASHES[other // len(COLOURS) % len(DASHES)],
-        linewidth=2.2 if index == 0 else 1.5,
+        linewidth=2.2 if index == 0 or ":" in policy else 1.5,
         markersize=5,
     )
     low, high = rows[f"{column}_low"], rows[f"{column}_high"]
@@ -98,26 +99,20 @@ def _finish_panel(axes: Any, panel: Panel, rates: list[float]) -> None:
     axes.set_xticks(rates, [f"{rate:g}" for rate in rates])
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
-    low, high = axes.get_ylim()
+    high = axes.dataLim.y1
     if panel.column == SHARE:
-        axes.set_ylim(-0.02, 1.02)
+        top = min(1.02, max(1.3 * high, 0.1))
+        axes.set_ylim(-0.02 * top, top)
     elif panel.column == "difference":
         _cut_below(axes, -1.2 * max(high, 1e-9))
-    else:
-        _cut_below(axes, -BELOW * high if high > 0 else low)
+    elif high > 0:
+        _cut_below(axes, -BELOW * high)
 
 
 def _cut_below(axes: Any, floor: float) -> None:
     """Let lines leave the panel rather than press all others together."""
-    low, _ = axes.get_ylim()
+    low, high = axes.dataLim.y0, axes.dataLim.y1
     if low >= floor:
         return
-    axes.set_ylim(bottom=floor)
-    axes.annotate(
-        f"some lines leave the panel, down to {low:.0f}",
-        (0.02, 0.05),
-        xycoords="axes fraction",
-        fontsize=8,
-        color="#555555",
-        backgroundcolor="white",
-    )
+    axes.set_ylim(floor, high + MARGIN * (high - floor))
+    axes.set_xlabel(f"requests per second; some lines go on, down to {low:.0f}")

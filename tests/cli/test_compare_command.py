@@ -8,7 +8,7 @@ from rich.console import Console
 
 from sgym.cli.common import PIPE_WIDTH
 from sgym.cli.compare import print_table, verdict
-from sgym.comparison import Comparison, knee
+from sgym.comparison import DEFAULT_POLICIES, Comparison, default_policies, knee
 from sgym.comparison.store import FILE
 from sgym.comparison.table import BANDS, MEANS
 from sgym.loading import load_scenario
@@ -47,6 +47,23 @@ def test_a_comparison_prints_a_table_and_writes_tables_and_a_figure(sgym_command
     assert len(pd.read_csv(folder / "runs.csv")) == 8
     assert list(pd.read_csv(folder / "table.csv")["policy"]) == ["vllm", "spf"] * 2
     assert (folder / "figure.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_without_policies_the_zoo_joins_the_heuristics_where_it_knows_the_engine():
+    trained, other = load_scenario("qwen14b-l40s-assistants"), load_scenario("tiny")
+    assert default_policies(trained) == (*DEFAULT_POLICIES, "zoo:assistants_14b")
+    busier = load_scenario("qwen14b-l40s-assistants", {"workload.rate": 3.0})
+    assert default_policies(busier) == default_policies(trained)
+    smaller = load_scenario("qwen14b-l40s-assistants", {"engine.max_num_seqs": 8})
+    assert default_policies(smaller) == default_policies(other) == DEFAULT_POLICIES
+
+
+def test_the_first_command_of_all_compares_heuristics_with_a_learned_policy(sgym_command):
+    result = sgym_command("compare", "--rates", 2, "--duration", 20, "--seeds", 1, "--jobs", 1)
+    assert result.exit_code == 0, result.output
+    assert "qwen14b-l40s-assistants: 1 seeds of 20 s each" in result.output
+    for policy in (*DEFAULT_POLICIES, "zoo:assistants_14b"):
+        assert f" {policy} " in result.output
 
 
 def test_without_rates_the_knee_is_found_and_said(sgym_command, monkeypatch):

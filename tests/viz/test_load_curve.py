@@ -6,7 +6,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from sgym.errors import SgymError
-from sgym.viz.load_curve import _draw_line, draw_load_curve
+from sgym.viz.load_curve import _draw_line, _finish_panel, draw_load_curve, panels
 
 POLICIES = [f"policy-{number}" for number in range(12)]
 
@@ -17,7 +17,7 @@ def table():
         for rate in (4.0, 5.0, 6.0):
             row = {"policy": policy, "rate": rate}
             for name in ("smooth_goodput", "difference", "slo_attainment", "throughput_tok_s"):
-                value = rate * (10 - number) * (-100 if number == 11 else 1)
+                value = rate * (10 - number) * (100 if number == 11 else 1)
                 row |= {name: value, f"{name}_low": value - 1, f"{name}_high": value + 1}
             rows.append(row)
     return pd.DataFrame(rows)
@@ -31,6 +31,19 @@ def test_the_figure_is_a_png_of_four_panels(tmp_path):
         for columns in (slice(0, 825), slice(825, 1650)):
             assert picture[rows, columns, :3].std() > 0.05  # something is drawn
     assert [file.name for file in path.parent.iterdir()] == ["figure.png"]
+
+
+def test_a_line_far_below_all_others_leaves_the_panel_and_the_axis_says_so():
+    rows = table()
+    for panel in panels("policy-0")[:2]:
+        axes = Figure().subplots()
+        for index, policy in enumerate(POLICIES):
+            _draw_line(axes, rows[rows["policy"] == policy], panel.column, policy, index)
+        _finish_panel(axes, panel, [4.0, 5.0, 6.0])
+        low, high = axes.get_ylim()
+        assert -80 < low < 0
+        assert 61 < high < 70  # 60 and its interval, and no more than a margin
+        assert axes.get_xlabel() == "requests per second; some lines go on, down to -601"
 
 
 def test_a_figure_may_be_a_vector_graphic(tmp_path):
