@@ -87,7 +87,16 @@ def _read(source: str) -> tuple[dict[str, Any], str]:
             f"{path.name} must hold a mapping of sections, got {type(data).__name__}"
         )
     data.setdefault("name", path.stem)
-    return data, path.name
+    return _with_files_beside(data, path.parent), path.name
+
+
+def _with_files_beside(data: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The scenario with a trace that lies where its file does, unless there is one right here."""
+    load = data.get("workload")
+    trace = load.get("trace") if isinstance(load, dict) else None
+    if isinstance(trace, str) and not Path(trace).exists() and (folder / trace).is_file():
+        return {**data, "workload": {**load, "trace": str(folder / trace)}}
+    return data
 
 
 class UniqueKeys(yaml.SafeLoader):

@@ -16,6 +16,10 @@ from sgym.workload import generate
 from sgym.workload.replay import load_replay
 
 
+SERVED = ["arrival", "prompt", "output", "user_class"]
+"""What makes two workloads different ones; length predictions are beside them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Unserved:
     """Requests of a workload that an engine can never serve, nor in whole."""
@@ -86,6 +90,20 @@ def notes(scenario: Scenario, policies: Sequence[str] = ("stock",)) -> list[str]
         text if len(under) == everywhere else f"under {', '.join(under)}: {text}"
         for text, under in found.items()
     ]
+
+
+def alike(scenario: Scenario) -> list[str]:
+    """What to know before seeds are compared: a sentence if they all serve the same requests."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        first, second = (generate(scenario, seed).arrivals[SERVED] for seed in (0, 1))
+    if not np.array_equal(first, second):
+        return []
+    why = "nothing in the workload is random"
+    if scenario.workload.trace is not None:
+        why = "the trace, or its window, is no longer than the episode, or workload.random_window "
+        why += "is false"
+    return [f"all seeds serve the same requests, so intervals over seeds mean nothing: {why}"]
 
 
 def _about(scenario: Scenario, policy: str) -> list[str]:

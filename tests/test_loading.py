@@ -3,6 +3,7 @@
 import pytest
 
 import sgym
+from sgym import load_scenario
 from sgym.errors import ScenarioError, SgymError
 
 SMALL = {
@@ -55,6 +56,22 @@ def test_an_iteration_may_take_time_for_its_tokens_alone():
     linear = {"iteration": 0.0, "prefill_token": 1e-4, "decode_seq": 1e-3}
     scenario = sgym.load_scenario(SMALL, {"latency.linear": linear, "engine.max_model_len": 1000})
     assert sgym.simulate(scenario, "vllm").summary["num_requests"] > 0
+
+
+def test_a_trace_may_lie_beside_the_file_of_its_scenario(tmp_path, monkeypatch):
+    folder = tmp_path / "scenarios"
+    folder.mkdir()
+    (folder / "mine.yaml").write_text(
+        "workload: {trace: mine.csv}\nlatency: {linear: {iteration: 0.01}}\n"
+    )
+    (folder / "mine.csv").write_text("arrival,prompt,output\n0,16,2\n")
+    monkeypatch.chdir(tmp_path)
+    assert load_scenario("scenarios/mine.yaml").workload.trace == "scenarios/mine.csv"
+    (tmp_path / "mine.csv").write_text("arrival,prompt,output\n0,16,2\n")
+    assert load_scenario("scenarios/mine.yaml").workload.trace == "mine.csv"
+    assert load_scenario("scenarios/mine.yaml", {"workload.trace": "no.csv"}).workload.trace == (
+        "no.csv"
+    )
 
 
 def test_a_key_that_stands_twice_is_an_error(tmp_path):

@@ -1,7 +1,7 @@
 """What is said about a scenario before it runs."""
 
 import sgym
-from sgym.preflight import notes, unserved
+from sgym.preflight import alike, notes, unserved
 
 
 def small(**overrides):
@@ -35,6 +35,16 @@ def test_requests_larger_than_the_memory_are_counted_over_the_whole_trace(tmp_pa
     assert note == str(found)
     assert note.startswith("3 of 5 requests (60 %) can never be served and will be refused")
     assert note.endswith("such as one of 200 prompt and 5 output tokens")
+
+
+def test_seeds_that_serve_the_same_requests_are_told_of(tmp_path):
+    assert alike(small()) == []
+    (same,) = alike(small(**{"workload.arrivals": {"process": "constant"}}))
+    assert same.startswith("all seeds serve the same requests, so intervals over seeds mean nothi")
+    assert same.endswith("nothing in the workload is random")
+    (short,) = alike(traced(tmp_path, *[(16, 2)] * 5, **{"workload.rate": None}))
+    assert "no longer than the episode" in short
+    assert alike(traced(tmp_path, *[(16, 2)] * 50, **{"workload.rate": None})) == []
 
 
 def test_outputs_that_the_context_ends_are_counted(tmp_path):

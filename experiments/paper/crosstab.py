@@ -46,7 +46,7 @@ def best_of(trials: Sequence[Trial], found: Sequence[dict[str, Any]]) -> pd.Data
 def measured(
     best: pd.DataFrame, searches: Sequence[Path], duration: float, seeds: int
 ) -> pd.DataFrame:
-    """Every policy on held-out workloads: a row per setting, policy, rate and seed.
+    """Every policy on held-out workloads: a row per setting, policy, rate and seed, as kept.
 
     Args:
         best: of `best_of`.
@@ -57,8 +57,12 @@ def measured(
     basis = (*(path.name for path in searches), duration, seeds)
     digest = hashlib.sha256(repr(basis).encode()).hexdigest()[:12]
     path = searches[0].with_name(f"held-out_{digest}.csv")
-    if path.is_file():
-        return pd.read_csv(path)
+    if not path.is_file():
+        cells.save(_played(best, duration, seeds), path)
+    return pd.read_csv(path)
+
+
+def _played(best: pd.DataFrame, duration: float, seeds: int) -> pd.DataFrame:
     workloads, parts = range(HELD_OUT, HELD_OUT + seeds), []
     for setting, policies in best.groupby("setting", sort=False):
         judge = Judge(str(setting), duration)
@@ -68,9 +72,7 @@ def measured(
         }
         own |= {name: judge.reference(name, workloads) for name in REFERENCES}
         parts += [rows.assign(setting=setting, objective=name) for name, rows in own.items()]
-    rows = pd.concat(parts, ignore_index=True)
-    cells.save(rows, path)
-    return rows
+    return pd.concat(parts, ignore_index=True)
 
 
 def cross(rows: pd.DataFrame) -> pd.DataFrame:

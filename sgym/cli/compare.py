@@ -35,7 +35,7 @@ from sgym.comparison.runs import warm_up
 from sgym.config import Scenario
 from sgym.export import is_bundle
 from sgym.loading import load_scenario
-from sgym.preflight import notes
+from sgym.preflight import alike, notes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -101,7 +101,7 @@ def compare(
     given = None if rates is None else numbers(rates, "--rates")
     screen.print(f"[bold]{loaded.name}[/]: {_setting(loaded)}")
     workers = cores() if jobs is None else jobs
-    known = notes(loaded, wanted)
+    known = [*notes(loaded, wanted), *(alike(loaded) if seeds > 1 else [])]
     for note in known:
         say_note(screen, note)
     folder = out or RESULTS / folder_name(loaded.name, overrides)

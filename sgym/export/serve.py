@@ -4,9 +4,10 @@
     GET  /about    what the policy is, and the JSON Schema of both messages
     GET  /health   200 while it serves
 
-A wrong message is answered with 400 and `{"error": ...}`, one that is too large with 413, a state
-in which the network fails with 422, and 204 means that all stays as it is; the server goes on. It
-listens on a Unix socket that only its user may open, or on a loopback address.
+What cannot be answered gets `{"error": ...}` and the server goes on: 400 for a wrong message, 413
+for one that is too large, 422 for a state in which the network fails, 404 and 405 for another path
+or method. 204 means that all stays as it is. It listens on a Unix socket that only its user may
+open, or on a loopback address.
 """
 
 import asyncio
@@ -25,6 +26,7 @@ from sgym.export.wire import answer_to, schema, view_of
 
 MOST_BYTES = 16 * 2**20
 """Of a message, unless told otherwise."""
+PATHS = "POST /decide, GET /about, GET /health"
 GRACE = 2.0
 """Seconds that requests under way may take after a stop."""
 
@@ -63,7 +65,17 @@ def application(policy: Decides, about: dict[str, Any], most_bytes: int = MOST_B
     async def healthy(_: Any) -> Any:
         return web.json_response({"status": "serving"})
 
-    app = web.Application(client_max_size=most_bytes)
+    @web.middleware
+    async def as_json(request: Any, handler: Any) -> Any:
+        try:
+            return await handler(request)
+        except web.HTTPRequestEntityTooLarge:
+            said, status = f"the message has more than {most_bytes} bytes", 413
+        except (web.HTTPNotFound, web.HTTPMethodNotAllowed) as error:
+            said, status = f"no {request.method} {request.path} here: {PATHS}", error.status
+        return web.json_response({"error": said}, status=status)
+
+    app = web.Application(client_max_size=most_bytes, middlewares=[as_json])
     app.add_routes(
         [web.post("/decide", decide), web.get("/about", show), web.get("/health", healthy)]
     )

@@ -9,7 +9,7 @@ import math
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from sgym.errors import PolicyError
 from sgym.export.slo import Slo
@@ -110,6 +110,20 @@ class State(Message):
     overdue: Amount | None = Field(default=None, description="of a cluster of engines; null: own")
     loss: Amount | None = Field(default=None, description="tokens/s, of a cluster; null: own")
 
+    @model_validator(mode="after")
+    def _consistent(self) -> "State":
+        if self.free_blocks > self.limits.num_blocks:
+            raise ValueError(
+                f"free_blocks is {self.free_blocks}, must be at most limits.num_blocks, "
+                f"{self.limits.num_blocks}"
+            )
+        seen: set[str | int] = set()
+        for request in (*self.running, *self.waiting):
+            if request.id in seen:
+                raise ValueError(f"id {request.id!r} is there twice: each request has its own")
+            seen.add(request.id)
+        return self
+
 
 class Answer(Message):
     """What the engine shall do; see view.EngineSteering."""
@@ -201,7 +215,8 @@ def _said(error: ValidationError) -> str:
         where = ".".join(str(part) for part in one["loc"]) or "state"
         shown = repr(one.get("input"))
         shown = shown if len(shown) <= 60 else shown[:57] + "..."
-        found.append(f"{where}: {one['msg']}, got {shown}")
+        told = one["type"] == "value_error"  # the message has the value
+        found.append(f"{where}: {one['msg']}" + ("" if told else f", got {shown}"))
     more = error.error_count() - len(found)
     rest = f"; and {more} more" if more > 0 else ""
     return "; ".join(found) + rest + ": the form stands in GET /about, as JSON Schema"

@@ -1,5 +1,6 @@
 """Schedulers and routers by name, the record that says which decide, and policies of your own."""
 
+import difflib
 import importlib
 import inspect
 from collections.abc import Iterable, Mapping
@@ -37,8 +38,15 @@ def builtin(name: str) -> Builtin:
         PolicyError: there is none.
     """
     if name not in POLICIES:
-        raise PolicyError(f"no policy {name!r} comes with sgym; these do: {', '.join(POLICIES)}")
+        raise PolicyError(
+            f"no policy {name!r} comes with sgym; these do: {', '.join(POLICIES)}{_meant(name)}"
+        )
     return POLICIES[name]
+
+
+def _meant(name: str) -> str:
+    hint = difflib.get_close_matches(name, POLICIES, n=1)
+    return f". Did you mean {hint[0]!r}?" if hint else ""
 
 
 def check_roles(name: str, roles: Iterable[str]) -> None:
@@ -121,7 +129,7 @@ def load_policy(policy: "str | Policy | type") -> "str | Policy":
         if policy not in POLICIES:
             raise PolicyError(
                 f"no policy {policy!r}; known: {', '.join(POLICIES)}, zoo:NAME, bundle:FOLDER of "
-                "an exported one, or your own as module:Class"
+                f"an exported one, or your own as module:Class{_meant(policy)}"
             )
         return policy
     made: Any = policy

@@ -106,8 +106,13 @@ def test_wrong_messages_are_answered_and_the_server_goes_on():
             assert answer["error"]
         connection = server.connection()
         connection.request("POST", "/decide", b" " * 30_000)
-        assert connection.getresponse().status == 413
+        refused = connection.getresponse()
+        assert refused.status == 413
+        assert json.loads(refused.read()) == {"error": "the message has more than 20000 bytes"}
         connection.close()
+        for method, path, status in (("GET", "/decide", 405), ("GET", "/abuot", 404)):
+            said = f"no {method} {path} here: POST /decide, GET /about, GET /health"
+            assert server.ask(method, path) == (status, {"error": said})
         raw = socket.create_connection(server.where.removeprefix("http://").split(":"), 20)
         raw.sendall(b"\x00\x01 this is no HTTP\r\n\r\n")
         raw.recv(1000)

@@ -53,9 +53,14 @@ def test_an_answer_names_what_is_preempted_and_says_null_for_a_hold():
         (changed(limits={**LIMITS, "num_blocks": 0}), "limits.num_blocks: Input should be greater"),
         (changed(running=[{"id": 1, "arrival": 0.0}]), "running.0.prompt: Field required"),
         (changed(waiting=[{"id": 1, "arrival": 0.0, "prompt": 0}]), "waiting.0.prompt: Input"),
+        (changed(free_blocks=10**6), "state: Value error, free_blocks is 1000000, must be at most"),
+        (
+            changed(waiting=[{"id": "a", "arrival": 0.0, "prompt": 1}] * 2),
+            "id 'a' is there twice: each request has its own",
+        ),
         ("[" * 100_000, "state: "),
     ],
-    ids=range(10),
+    ids=range(12),
 )
 def test_a_wrong_state_is_explained(text, said):
     with pytest.raises(PolicyError) as raised:

@@ -214,7 +214,9 @@ def test_without_a_policy_the_engine_of_the_scenario_runs_as_it_stands():
 
 
 def test_a_misspelt_policy_or_parameter_is_named():
-    with pytest.raises(PolicyError, match="no policy 'vlm'; known: stock, vllm"):
+    with pytest.raises(
+        PolicyError, match=r"no policy 'vlm'; known: stock, vllm.* Did you mean 'vllm'\?"
+    ):
         sgym.simulate(scenario(), "vlm")
     with pytest.raises(PolicyError, match="'spf' has no parameter 'ageing'; it has: aging"):
         policy_record("spf", "round_robin", {"ageing": 1})
