@@ -93,8 +93,9 @@ def _read(source: str) -> tuple[dict[str, Any], str]:
 def _with_files_beside(data: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The scenario with a trace that lies where its file does, unless there is one right here."""
     load = data.get("workload")
-    trace = load.get("trace") if isinstance(load, dict) else None
-    if isinstance(trace, str) and not Path(trace).exists() and (folder / trace).is_file():
+    if not isinstance(load, dict) or not isinstance(trace := load.get("trace"), str):
+        return data
+    if not Path(trace).exists() and (folder / trace).is_file():
         return {**data, "workload": {**load, "trace": str(folder / trace)}}
     return data
 

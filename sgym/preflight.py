@@ -15,7 +15,6 @@ from sgym.policies.registry import POLICIES, builtin
 from sgym.workload import generate
 from sgym.workload.replay import load_replay
 
-
 SERVED = ["arrival", "prompt", "output", "user_class"]
 """What makes two workloads different ones; length predictions are beside them."""
 
