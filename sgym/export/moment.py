@@ -145,6 +145,6 @@ class Surroundings:
 
     def __call__(self, moment: Moment) -> dict[str, np.ndarray]:
         """The inputs `instances` and `cluster`, float32 (1, number of features) each."""
-        raw = np.array([[number(moment)] for number in self._numbers], np.float64)
-        seen = self._scaling(raw, self._work).astype(np.float32).T
+        raw = np.array([number(moment) for number in self._numbers], np.float64)
+        seen = self._scaling(raw[:, None], self._work).astype(np.float32).T
         return {"instances": seen[:, : self._middle], "cluster": seen[:, self._middle :]}
