@@ -43,7 +43,7 @@ def application(policy: Decides, about: dict[str, Any], most_bytes: int = MOST_B
         PolicyError: aiohttp is not installed.
     """
     web = _web()
-    described = {**about, "schema": schema()}
+    described = {**about, "paths": PATHS.split(", "), "schema": schema()}
 
     async def decide(request: Any) -> Any:
         try:

@@ -128,8 +128,13 @@ class State(Message):
 class Answer(Message):
     """What the engine shall do; see view.EngineSteering."""
 
-    waiting_score: tuple[float | None, ...] = Field(description="admission, highest first")
-    running_score: tuple[float, ...] = Field(description="lowest is preempted first")
+    waiting_score: tuple[float | None, ...] = Field(
+        description="admission, highest first: one per request, those of `running` and then those "
+        "of `waiting`; null: held"
+    )
+    running_score: tuple[float, ...] = Field(
+        description="lowest is preempted first: one per request, in the same order"
+    )
     preempt: tuple[str | int, ...] = Field(description="ids, before the batch is formed")
     token_budget: int
     active_cap: int

@@ -88,7 +88,10 @@ def test_an_engine_posts_its_state_and_gets_a_steering(kind, place):
         assert answer["waiting_score"] == [-40.0, -10.0, None]
         status, about = server.ask("GET", "/about")
         assert (status, about["bundle"]) == (200, "mine")
+        assert about["paths"] == ["POST /decide", "GET /about", "GET /health"]
         assert about["schema"]["state"]["title"] == "State"
+        said = about["schema"]["answer"]["properties"]["waiting_score"]["description"]
+        assert "those of `running` and then those of `waiting`" in said
         assert server.ask("GET", "/health") == (200, {"status": "serving"})
     assert not place.exists()
 
