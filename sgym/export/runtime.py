@@ -156,7 +156,7 @@ class Network:
 
     def _seen(self, view: EngineView, slots: Slots) -> np.ndarray:
         """The input `requests`: float32 (1, K * number of features), zeros in empty slots."""
-        rows = matrix_of(view.rows).take(slots.rows, axis=0)
+        rows = matrix_of(view.rows)[slots.shown]
         seen = np.zeros((self._slots, self._features.width), np.float32)
         seen[slots.places] = self._features(rows, slots.num_running, view).T
         return seen.reshape(1, -1)

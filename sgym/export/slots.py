@@ -25,17 +25,17 @@ class Slots:
 
     Attributes:
         places: int (number shown,): slots that are in use, the running requests' first.
-        rows: int, same shape: the row of the view that stands there, in order.
+        shown: the rows of the view that stand there, in order; they lie beside each other.
         num_running: of these.
     """
 
-    __slots__ = ("num_running", "places", "rows")
+    __slots__ = ("num_running", "places", "shown")
 
     def __init__(self, view: EngineView, count: int) -> None:
         running = view.num_running
         first, second = shown(running, view.num_waiting, count)
         self.num_running = first
-        self.rows = np.arange(running - first, running + second)
+        self.shown = slice(running - first, running + second)
         self.places, _ = arrangement(first, second, count)
 
 
@@ -75,27 +75,26 @@ def say(
         verbs: their names.
         level: of the token budget.
     """
-    count = len(view.rows)
-    steering = EngineSteering(
-        np.zeros(count),
-        np.zeros(count),
-        np.zeros(count, np.bool_),
-        max(1, view.limits.max_num_batched_tokens >> level),
-        view.limits.max_num_seqs,
-    )
-    of_rows = chosen[slots.places]
-    promoted = slots.rows[of_rows == verbs.index("promote")]
-    steering.waiting_score[promoted] = 1.0
-    steering.running_score[promoted] = 1.0
-    steering.waiting_score[slots.rows[of_rows == verbs.index("hold")]] = HOLD
-    steering.preempt[slots.rows[of_rows == verbs.index("preempt")]] = True
-    return steering
+    count, of_rows = len(view.rows), chosen[slots.places]
+    said = [np.zeros(count), np.zeros(count), np.zeros(count, np.bool_)]
+    for numbers, meaning in zip(said, meanings(tuple(verbs)), strict=True):
+        numbers[slots.shown] = meaning[of_rows]
+    budget = max(1, view.limits.max_num_batched_tokens >> level)
+    return EngineSteering(*said, budget, view.limits.max_num_seqs)
+
+
+@lru_cache
+def meanings(verbs: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What each verb says of a request: its waiting score, its running score, preempt or not."""
+    promote = np.array([float(verb == "promote") for verb in verbs])
+    waiting = np.where([verb == "hold" for verb in verbs], HOLD, promote)
+    return waiting, promote, np.array([verb == "preempt" for verb in verbs])
 
 
 def score(view: EngineView, slots: Slots, scores: np.ndarray) -> EngineSteering:
     """The Steering of an action of `scores`: float64 (K,), a score for both queues."""
     waiting = np.zeros(len(view.rows))
-    waiting[slots.rows] = scores[slots.places]
+    waiting[slots.shown] = scores[slots.places]
     return EngineSteering(
         waiting,
         waiting.copy(),
