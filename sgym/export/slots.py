@@ -76,11 +76,18 @@ def say(
         level: of the token budget.
     """
     count, of_rows = len(view.rows), chosen[slots.places]
-    said = [np.zeros(count), np.zeros(count), np.zeros(count, np.bool_)]
-    for numbers, meaning in zip(said, meanings(tuple(verbs)), strict=True):
-        numbers[slots.shown] = meaning[of_rows]
-    budget = max(1, view.limits.max_num_batched_tokens >> level)
-    return EngineSteering(*said, budget, view.limits.max_num_seqs)
+    steering = EngineSteering(
+        np.zeros(count),
+        np.zeros(count),
+        np.zeros(count, np.bool_),
+        max(1, view.limits.max_num_batched_tokens >> level),
+        view.limits.max_num_seqs,
+    )
+    waiting, running, preempt = meanings(tuple(verbs))
+    steering.waiting_score[slots.shown] = waiting[of_rows]
+    steering.running_score[slots.shown] = running[of_rows]
+    steering.preempt[slots.shown] = preempt[of_rows]
+    return steering
 
 
 @lru_cache
