@@ -26,12 +26,11 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from rich.console import Console
-from rich.progress import Progress
 
 import sgym
 from agents.contenders import BOUND, LOOK_AHEAD, Cell, Contender, play_cell
 from agents.entry import ZOO, Entry, load_entry
+from agents.progress import progress
 from agents.report import HELD_OUT_SEEDS, entry_rows, print_rows, write_report
 from agents.search import HELD_OUT, write_whole
 from agents.tuning import Tuned
@@ -145,19 +144,18 @@ def played(cells: Sequence[Cell], kept: Path, jobs: int) -> pd.DataFrame:
     """The rows of all cells, in their order; those in `kept` are only read."""
     files = [kept / f"{_digest(cell)}.csv" for cell in cells]
     todo = [(cell, file) for cell, file in zip(cells, files, strict=True) if not file.is_file()]
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("playing", total=len(cells), completed=len(cells) - len(todo))
+    with progress("playing", len(cells), len(cells) - len(todo)) as advance:
         if jobs == 1:
             for cell, file in todo:
                 _play_and_keep(cell, file)
-                bar.advance(task)
+                advance("")
         elif todo:
             spawn = multiprocessing.get_context("spawn")
             with ProcessPoolExecutor(jobs, spawn) as pool:
                 futures = [pool.submit(_play_and_keep, *one) for one in todo]
                 for future in as_completed(futures):
                     future.result()
-                    bar.advance(task)
+                    advance("")
     return pd.concat([pd.read_csv(file) for file in files], ignore_index=True)
 
 

@@ -14,7 +14,8 @@ from pathlib import Path
 import cma
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
-from rich.progress import Progress
+
+from agents.progress import progress
 
 VALIDATION = 100_000
 """First workload seed of validation; training counts up from 0, held-out seeds from HELD_OUT."""
@@ -95,8 +96,7 @@ def search(
         strategy = cma.CMAEvolutionStrategy(start, budget.sigma, options)
         found = Found(start.copy())
         _validate(found, start, score, checks)
-    with Progress(transient=True) as bar:
-        task = bar.add_task(name, total=budget.generations, completed=found.generation)
+    with progress(name, budget.generations, found.generation) as advance:
         while found.generation < budget.generations:
             started = time.process_time()
             first = found.generation * budget.seeds
@@ -111,7 +111,7 @@ def search(
             found.seconds += time.process_time() - started
             if kept is not None:
                 write_whole(kept, pickle.dumps((strategy, found)))
-            bar.update(task, advance=1, description=f"{name}: {found.score:.1f}")
+            advance(f"{name}: {found.score:.1f}")
     return found
 
 

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
-from rich.progress import Progress
 
+from agents.progress import progress
 from sgym import Simulator
 from sgym.comparison.runs import Task, at_rate, become_worker, warm_up
 from sgym.comparison.store import Store
@@ -104,12 +104,11 @@ def in_processes(
         done: tasks that were finished before; the bar starts there.
         environments: whether tasks need the kernels of environments.
     """
-    with Progress() as progress:
-        bar = progress.add_task(title, total=done + len(tasks), completed=done)
+    with progress(title, done + len(tasks), done) as advance:
         if jobs == 1 or not tasks:
             for task in tasks:
                 function(*task)
-                progress.advance(bar)
+                advance("")
             return
         warm_up(own_policy=False, bundle=environments)  # else every process compiles for itself
         spawn = multiprocessing.get_context("spawn")
@@ -117,7 +116,7 @@ def in_processes(
         try:
             for future in as_completed([pool.submit(function, *task) for task in tasks]):
                 future.result()
-                progress.advance(bar)
+                advance("")
         finally:
             pool.shutdown(cancel_futures=True)
 
