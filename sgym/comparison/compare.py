@@ -79,7 +79,9 @@ class Comparison:
         warm_start = self.scenario.episode.warm_start
         before = f" after {warm_start:g} s of warm start" if warm_start else ", starting empty"
         name = ", ".join((self.scenario.name, *changes(self.overrides)))
-        return f"{name}: {seeds} seeds of {duration:g} s each{before}"
+        runs = "1 seed of" if seeds == 1 else f"{seeds} seeds of"
+        each = "" if seeds == 1 else " each"
+        return f"{name}: {runs} {duration:g} s{each}{before}"
 
     def save(self, folder: str | Path) -> list[Path]:
         """Write runs.csv (a row per run), table.csv and figure.png, each in one piece."""

@@ -61,7 +61,7 @@ def test_without_policies_the_zoo_joins_the_heuristics_where_it_knows_the_engine
 def test_the_first_command_of_all_compares_heuristics_with_a_learned_policy(sgym_command):
     result = sgym_command("compare", "--rates", 2, "--duration", 20, "--seeds", 1, "--jobs", 1)
     assert result.exit_code == 0, result.output
-    assert "qwen14b-l40s-assistants: 1 seeds of 20 s each" in result.output
+    assert "qwen14b-l40s-assistants: 1 seed of 20 s, starting empty" in result.output
     for policy in (*DEFAULT_POLICIES, "zoo:assistants_14b"):
         assert f" {policy} " in result.output
 
