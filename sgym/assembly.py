@@ -133,7 +133,7 @@ def _engine_record(scenario: Scenario, usable_blocks: int) -> np.ndarray:
 
 def seeded(cluster: np.ndarray, seed: int, router: str) -> np.ndarray:
     """A copy of CLUSTER (1,) with the counters from which random numbers of this seed are made."""
-    record = cluster.copy()
+    record = np.frombuffer(bytearray(cluster.tobytes()), layout.CLUSTER)  # with its padding
     seeds = np.random.SeedSequence([seed, 0x5E17]).generate_state(3, np.uint32)
     for name, start in zip(("noise", "router", "policy"), seeds.tolist(), strict=True):
         record[f"{name}_counter"] = start << 24
