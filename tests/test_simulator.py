@@ -2,6 +2,8 @@ import numpy as np
 import pytest
 
 import sgym
+from sgym.assembly import seeded
+from sgym.core.layout import CLUSTER
 from sgym.errors import PolicyError, ScenarioError, SimulationError
 from sgym.policies import HOLD, Steering
 
@@ -55,6 +57,14 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_does_not():
     runs = [sgym.Simulator(scenario(), seed=seed).run() for seed in (3, 3, 4)]
     assert same_bytes(runs[0].state, runs[1].state)
     assert not same_bytes([runs[0].state.cluster], [runs[2].state.cluster])
+
+
+def test_a_record_is_seeded_with_the_bytes_between_its_fields():
+    record = np.frombuffer(bytearray(b"\xab" * CLUSTER.itemsize), CLUSTER)
+    made = seeded(record, 3, "random")
+    for name in ("noise_counter", "router_counter", "policy_counter"):
+        made[name] = record[name]
+    assert made.tobytes() == record.tobytes()
 
 
 def test_restoring_a_snapshot_continues_exactly():

@@ -216,10 +216,7 @@ ABREAST = 8
 
 
 class ColumnArrays(NamedTuple):
-    """The arrays of Columns: F selected features, their numbers for ABREAST rows one after another.
-
-    What follows holds for j and for j + F, j + 2 F and so on.
-    """
+    """The arrays of Columns: F selected features, repeated for ABREAST rows but for `raw`."""
 
     raw: np.ndarray  # uint32 (F,), growing: place of the raw number x
     squash: np.ndarray  # float64 (ABREAST * F,): 1, or 0 for x / scale

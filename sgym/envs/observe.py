@@ -1,9 +1,9 @@
-"""From the state to the numbers that an agent sees: slots, features, in compiled loops."""
+"""From the state to the numbers that an agent sees of what is shown, in compiled loops."""
 
 import math
 
 from sgym._jit import kernel
-from sgym.core import batch, queue
+from sgym.core import batch
 from sgym.core.layout import (
     DECODE,
     HANDOFF,
@@ -22,6 +22,7 @@ from sgym.envs.features import (
     REQUEST_FEATURES,
     places,
 )
+from sgym.envs.shown import choose_slots
 from sgym.policies import loads
 from sgym.policies import trigger as triggers
 
@@ -54,37 +55,6 @@ C_PRESSURE, C_DRY, C_SINCE = _C["pressure"], _C["dry"], _C["since_decision"]
 C_HIDDEN_RUNNING, C_HIDDEN_WAITING = _C["hidden_running"], _C["hidden_waiting"]
 C_HIDDEN_TOKENS, C_OVERDUE = _C["hidden_tokens"], _C["overdue"]
 C_LOSS, C_TIME_LEFT, C_HANDOFF = _C["loss"], _C["time_left"], _C["decides_handoff"]
-
-
-@kernel
-def num_hidden_running(instance, count):
-    """Running requests, the first ones, for which `count` slots have no place."""
-    half = count // 2
-    places = half + max(0, count - half - instance["num_waiting"])
-    return max(0, instance["num_running"] - places)
-
-
-@kernel
-def fill_slots(state, i, slots):
-    """Write the requests of instance `i` that an agent sees; NONE where a slot is empty.
-
-    The first half holds running requests, next victims first, the second half the head of the
-    queue. Places that one half leaves over are lent to the other from the far end.
-    """
-    count = slots.size
-    half = count // 2
-    slots[:] = NONE
-    num_running = state.instances[i]["num_running"]
-    num_waiting = state.instances[i]["num_waiting"]
-    for k in range(num_running - num_hidden_running(state.instances[i], count)):
-        place = k if k < half else count - 1 - (k - half)
-        slots[place] = state.running[i, num_running - 1 - k]
-    shown = min(num_waiting, count - half + max(0, half - num_running))
-    r = queue.first(state.instances[i])
-    for k in range(shown):
-        place = half + k if half + k < count else half - 1 - (half + k - count)
-        slots[place] = r
-        r = queue.following(state.requests, r)
 
 
 @kernel
@@ -268,18 +238,6 @@ def cluster_numbers(state, desk, i, now, raw):
     raw[C_DRY] = 1.0 if reasons & triggers.DRY else 0.0
     raw[C_SINCE] = now - desk.triggers[i]["decided"]
     hidden_numbers(state, i, desk.slots, raw)
-
-
-@kernel
-def choose_slots(state, desk, i):
-    """Fill `desk.slots`: with an instance's queues, or with the request that is placed alone."""
-    decision = state.cluster[0]["decision"]
-    if desk.settings[0]["schedules"] and decision != ROUTE and decision != HANDOFF:
-        fill_slots(state, i, desk.slots)
-        return
-    desk.slots[:] = NONE
-    if decision == ROUTE or decision == HANDOFF:
-        desk.slots[0] = state.cluster[0]["request"]
 
 
 @kernel

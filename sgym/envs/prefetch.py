@@ -10,7 +10,7 @@ from sgym._jit import LINE, fetch, fetch_at, kernel, table_size
 from sgym.core.layout import CLUSTER, ENGINE, INSTANCE, NONE, State
 from sgym.envs.desk import SETTINGS, Desk
 from sgym.envs.fleet import desk_at, state_at
-from sgym.envs.observe import num_hidden_running
+from sgym.envs.shown import num_hidden_running
 from sgym.policies.trigger import TRIGGER
 
 

@@ -98,7 +98,7 @@ def test_unused_slots_of_one_half_are_lent_to_the_other(num_running, num_waiting
     env = make("slots", num_slots=4, scenario=scenario | {"engine": scenario["engine"]})
     env.reset(seed=0)
     from sgym.core import batch
-    from sgym.envs import observe
+    from sgym.envs import shown
 
     state = env._simulator.state
     for r in list(InstanceView(state, 0).waiting):
@@ -108,7 +108,7 @@ def test_unused_slots_of_one_half_are_lent_to_the_other(num_running, num_waiting
     for r in range(10, 10 + num_waiting):
         batch.enqueue(state.requests, state.engines[0], state.instances[0], r, False)
     slots = np.zeros(4, np.int32)
-    observe.fill_slots(state, 0, slots)
+    shown.fill_slots(state, 0, slots)
     names = {-1: "-"}
     names |= {20 + k: f"v{num_running - k}" for k in range(num_running)}
     names |= {10 + k: f"w{k + 1}" for k in range(num_waiting)}
