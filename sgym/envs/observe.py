@@ -93,21 +93,18 @@ def show_requests(state, desk, measure, requests_out):
     columns, now = desk.request_columns, state.cluster[0]["clock"]
     slots, rows, width = desk.slots, desk.rows, columns.raw.size
     for first in range(0, slots.size, ABREAST):
-        behind = min(first + ABREAST, slots.size)
-        shown = False
-        for k in range(first, behind):
+        behind = end = min(first + ABREAST, slots.size)
+        while end > first and slots[end - 1] == NONE:
+            end -= 1
+        for k in range(first, end):
             row = rows[(k - first) * width :]
             if slots[k] == NONE:
                 row[:width] = 0.0
                 continue
             request_numbers(state.requests[slots[k]], state.engines[measure], now, row)
             pick(columns, row)
-            shown = True
-        out = requests_out[first * width : behind * width]
-        if shown:
-            encode(columns, rows, out)
-        else:
-            out[:] = 0.0
+        encode(columns, rows, requests_out[first * width : end * width])
+        requests_out[end * width : behind * width] = 0.0
 
 
 @kernel
