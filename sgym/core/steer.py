@@ -59,22 +59,52 @@ def forget_running(requests, instance, running):
 
 
 @kernel
-def forget_order(state, i):
-    """`forget`, for who then scores all requests; `put_in_order` has to follow."""
-    requests, engine, instance = state.requests, state.engines[i], state.instances[i]
-    forget_running(requests, instance, state.running[i])
+def start_order(state, i):
+    """`forget`, for who then gives all requests scores; returns the rank of the first in the queue.
+
+    `score_running` for each that runs and `score_waiting` for each that waits have to follow, then
+    `put_in_order`.
+    """
+    instance = state.instances[i]
+    sort_running(state.requests, instance, state.running[i])
+    instance["running_scored"] = 0
+    instance["num_held"] = 0
+    instance["num_scored"] = 0
+    instance["steerings"] += 1
     instance["front_rank"] -= instance["num_waiting"]
-    rank = instance["front_rank"]
-    r = queue.first(instance)
-    while r != NONE:
-        unscore(engine, instance, requests[r], rank)
-        rank += 1
-        r = queue.following(requests, r)
+    return instance["front_rank"]
+
+
+@kernel
+def score_running(instance, request, waiting_score, running_score):
+    """Give a running request finite scores; `sort_running` then moves it."""
+    request["held"] = 0
+    request["steering"] = instance["steerings"]
+    request["waiting_score"] = waiting_score
+    request["running_score"] = running_score
+    if running_score != 0.0:
+        instance["running_scored"] = 1
+
+
+@kernel
+def score_waiting(engine, instance, request, rank, waiting_score, running_score):
+    """Give a waiting request finite scores and its rank at equal ones; `arrange` then moves it.
+
+    Under the priority policy, and where it is swapped, its rank never changes.
+    """
+    request["held"] = 0
+    if engine["by_priority"] == 0 and request["other"] != HOST:
+        request["rank"] = rank
+    request["steering"] = instance["steerings"]
+    request["waiting_score"] = waiting_score
+    request["running_score"] = running_score
+    if waiting_score != 0.0:
+        instance["num_scored"] += 1
 
 
 @kernel
 def put_in_order(state, i):
-    """Act on what `write_scores` has written to all requests of an instance."""
+    """Act on the scores that all requests of an instance have been given."""
     arrange.arrange(state.requests, state.instances[i])
     sort_running(state.requests, state.instances[i], state.running[i])
 
@@ -96,26 +126,13 @@ def score(requests, instance, entry):
     """Give one request its scores; one for the other queue holds when it comes there."""
     r = entry["request"]
     request = requests[r]
-    request["steering"] = instance["steerings"]
     if request["phase"] == RUNNING:
-        write_scores(instance, request, entry["waiting_score"], entry["running_score"])
+        score_running(instance, request, entry["waiting_score"], entry["running_score"])
     elif request["phase"] == WAITING:
+        request["steering"] = instance["steerings"]
         request["running_score"] = entry["running_score"]
         if entry["waiting_score"] != request["waiting_score"]:
             rescore(requests, instance, r, entry["waiting_score"])
-
-
-@kernel
-def write_scores(instance, request, waiting_score, running_score):
-    """Give a request without scores finite ones; `put_in_order` then moves all that wait."""
-    request["steering"] = instance["steerings"]
-    request["waiting_score"] = waiting_score
-    request["running_score"] = running_score
-    if request["phase"] == RUNNING:
-        if running_score != 0.0:
-            instance["running_scored"] = 1
-    elif waiting_score != 0.0:
-        instance["num_scored"] += 1
 
 
 @kernel

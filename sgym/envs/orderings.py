@@ -101,25 +101,30 @@ def act_knobs(state, desk, knob, i):
 
 
 @kernel
-def rank(instance, request, ordering, aging, extra):
-    """Write the scores of a request under an ordering, plus `extra`, for both queues."""
-    waiting = waiting_order(ordering, request, aging)
-    running = running_order(ordering, request)
-    steer.write_scores(instance, request, waiting + extra, running + extra)
+def order_all(state, ordering, aging, i):
+    """Score every request of the instance."""
+    requests, engine, instance = state.requests, state.engines[i], state.instances[i]
+    rank = steer.start_order(state, i)
+    order_running(state, ordering, aging, i)
+    r = queue.first(instance)
+    while r != NONE:
+        request = requests[r]
+        waiting = waiting_order(ordering, request, aging)
+        running = running_order(ordering, request)
+        steer.score_waiting(engine, instance, request, rank, waiting, running)
+        rank += 1
+        r = queue.following(requests, r)
+    steer.put_in_order(state, i)
 
 
 @kernel
-def order_all(state, ordering, aging, i):
-    """Score every request of the instance."""
-    requests, instance = state.requests, state.instances[i]
-    steer.forget_order(state, i)
-    for k in range(instance["num_running"]):
-        rank(instance, requests[state.running[i, k]], ordering, aging, 0.0)
-    r = queue.first(instance)
-    while r != NONE:
-        rank(instance, requests[r], ordering, aging, 0.0)
-        r = queue.following(requests, r)
-    steer.put_in_order(state, i)
+def order_running(state, ordering, aging, i):
+    """Score the running requests of the instance, for both queues."""
+    for k in range(state.instances[i]["num_running"]):
+        request = state.requests[state.running[i, k]]
+        waiting = waiting_order(ordering, request, aging)
+        running = running_order(ordering, request)
+        steer.score_running(state.instances[i], request, waiting, running)
 
 
 @kernel
@@ -130,8 +135,7 @@ def order_newcomers(state, ordering, aging, i):
     the new ones, are the last of the queue.
     """
     requests, instance = state.requests, state.instances[i]
-    for k in range(instance["num_running"]):
-        rank(instance, requests[state.running[i, k]], ordering, aging, 0.0)
+    order_running(state, ordering, aging, i)
     r = queue.last(instance)
     while r != NONE and requests[r]["waiting_score"] == 0.0:
         requests[r]["steering"] = instance["steerings"]
@@ -149,15 +153,20 @@ def act_index(state, desk, action, i):
     settings, requests, instance = desk.settings[0], state.requests, state.instances[i]
     base, aging, width = settings["base"], settings["aging"], desk.request_columns.raw.size
     set_limits(state, settings, instance, state.engines[i], action[2 * width :], i)
-    steer.forget_order(state, i)
+    rank = steer.start_order(state, i)
     for k in range(instance["num_running"]):
         r = state.running[i, k]
         extra = weighted(state, desk, action[width : 2 * width], r, i)
-        rank(instance, requests[r], base, aging, extra)
+        waiting = waiting_order(base, requests[r], aging) + extra
+        running = running_order(base, requests[r]) + extra
+        steer.score_running(instance, requests[r], waiting, running)
     r = queue.first(instance)
     while r != NONE:
         extra = weighted(state, desk, action[:width], r, i)
-        rank(instance, requests[r], base, aging, extra)
+        waiting = waiting_order(base, requests[r], aging) + extra
+        running = running_order(base, requests[r]) + extra
+        steer.score_waiting(state.engines[i], instance, requests[r], rank, waiting, running)
+        rank += 1
         r = queue.following(requests, r)
     steer.put_in_order(state, i)
     return 0

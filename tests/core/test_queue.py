@@ -210,9 +210,9 @@ def test_all_scores_at_once_lead_to_the_same_queue_as_one_after_the_other(num_wa
         for r in range(num_waiting):
             batch.enqueue(requests, engine, instance, r, False)
     give_scores(*one_by_one, scores)
-    requests, _, instance = once
+    requests, engine, instance = once
     for r, score in scores.items():
-        steer.write_scores(instance, requests[r], score, 0.0)
+        steer.score_waiting(engine, instance, requests[r], requests[r]["rank"], score, 0.0)
     arrange.arrange(requests, instance)
     assert order(*once[::2]) == order(*one_by_one[::2])
     queue.plant(requests, instance)
