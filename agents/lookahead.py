@@ -18,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 
 from sgym import workload
-from sgym.assembly import set_metric
+from sgym.assembly import readers
 from sgym.core import build, layout
 from sgym.envs import ColocatedEnv
 from sgym.envs.actions import KNOBS
@@ -190,8 +190,8 @@ class _Player:
         state, scenario = self.env._simulator.state, self.env.scenario
         now, next_arrival = self.env._simulator.now, int(state.cluster[0]["next_arrival"])
         drawn = workload.generate(scenario, int(self.random.integers(2**31))).arrivals
-        fresh = build.fresh_requests(drawn, scenario.engine.max_model_len)
-        set_metric(fresh, scenario)
+        length = scenario.engine.max_model_len
+        fresh = build.fresh_requests(drawn, readers(scenario.slo), length)
         requests = state.requests.copy()
         self._draw_outputs(requests[:next_arrival], fresh)
         coming = fresh[fresh["arrival"] > now][: len(requests) - next_arrival]

@@ -6,7 +6,8 @@ import numpy as np
 from pydantic import ValidationError
 
 from sgym import profiles
-from sgym.config import Engine, Scenario
+from sgym._jit import copied
+from sgym.config import Engine, Scenario, Slo
 from sgym.core import layout, metric
 from sgym.core.layout import Former, Migration, Penalty, RewardKind, Role
 from sgym.errors import ScenarioError
@@ -133,7 +134,7 @@ def _engine_record(scenario: Scenario, usable_blocks: int) -> np.ndarray:
 
 def seeded(cluster: np.ndarray, seed: int, router: str) -> np.ndarray:
     """A copy of CLUSTER (1,) with the counters from which random numbers of this seed are made."""
-    record = np.frombuffer(bytearray(cluster.tobytes()), layout.CLUSTER)  # with its padding
+    record = copied(cluster)
     seeds = np.random.SeedSequence([seed, 0x5E17]).generate_state(3, np.uint32)
     for name, start in zip(("noise", "router", "policy"), seeds.tolist(), strict=True):
         record[f"{name}_counter"] = start << 24
@@ -171,21 +172,15 @@ def cluster_record(scenario: Scenario, track: bool) -> np.ndarray:
     return record
 
 
-def set_metric(requests: np.ndarray, scenario: Scenario) -> None:
-    """Write what the metric says of each request's class into REQUEST (n,)."""
-    slo = scenario.slo
-    users = requests["user_class"]
-    names = ("token_time", "weight", "alpha", "first_delay", "first_delay_per_prompt_token")
-    per_class = {name: np.array([getattr(user, name) for user in slo.classes]) for name in names}
-    if len(slo.classes) > 1:
-        per_class = {name: values[users] for name, values in per_class.items()}
-    requests["token_time"] = per_class["token_time"]
-    requests["weight"] = per_class["weight"]
-    requests["alpha"] = per_class["alpha"] * per_class["weight"]
-    requests["first_delay"] = (
-        per_class["first_delay"] + per_class["first_delay_per_prompt_token"] * requests["prompt"]
-    )
-    requests["due"] = requests["arrival"] + requests["first_delay"] + requests["token_time"]
-    if slo.origin == "first_token":
-        requests["due"] = layout.NEVER
-    requests["lateness"] = 0.0 if slo.clamp else metric.NO_LATENESS
+def readers(slo: Slo) -> np.ndarray:
+    """READER (classes,): what the metric says of each class of users."""
+    records = np.zeros(len(slo.classes), layout.READER)
+    for record, user in zip(records, slo.classes, strict=True):
+        record["token_time"] = user.token_time
+        record["weight"] = user.weight
+        record["alpha"] = user.alpha * user.weight
+        record["first_delay"] = user.first_delay
+        record["first_delay_per_prompt_token"] = user.first_delay_per_prompt_token
+    records["lateness"] = 0.0 if slo.clamp else metric.NO_LATENESS
+    records["from_first_token"] = slo.origin == "first_token"
+    return records

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sgym import profiles
-from sgym.assembly import machines, with_engine_of
+from sgym.assembly import machines, readers, with_engine_of
 from sgym.config import Scenario
 from sgym.core import batch, build
 from sgym.core.layout import ARRIVAL
@@ -52,7 +52,8 @@ def unserved(scenario: Scenario, policy: str = "stock") -> Unserved:
     pairs, counts = np.unique(np.stack([prompt, output], axis=1), axis=0, return_counts=True)
     arrivals = np.zeros(len(pairs), ARRIVAL)
     arrivals["prompt"], arrivals["output"] = pairs[:, 0], pairs[:, 1]
-    requests = build.fresh_requests(arrivals, fitted.engine.max_model_len)
+    length = fitted.engine.max_model_len
+    requests = build.fresh_requests(arrivals, readers(fitted.slo), length)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", profiles.ProfileWarning)
         engines, _ = machines(fitted)

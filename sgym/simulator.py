@@ -13,8 +13,8 @@ from sgym.assembly import (
     cluster_record,
     machines,
     parameters_of,
+    readers,
     seeded,
-    set_metric,
     with_engine_of,
 )
 from sgym.config import Engine, Scenario
@@ -91,8 +91,9 @@ class Simulator:
                 f"engine.async_scheduling is true, but policy {name!r} migrates running requests, "
                 "which needs it to be false"
             )
-        self.prepare(arrivals, log)
         self._cluster = cluster_record(self.scenario, track)
+        self._readers = readers(slo)
+        self.prepare(arrivals, log)
         self.seed = seed
         self.state: State
         self.reset(seed)
@@ -104,8 +105,8 @@ class Simulator:
 
     @property
     def memory(self) -> Memory:
-        """A copy of what it remembers."""
-        return self._memory.copied()
+        """What it remembers; not a copy."""
+        return self._memory
 
     def prepare(self, arrivals: Any = None, log: Sequence[str] = ()) -> None:
         """Say what is served and recorded from the next `reset` on.
@@ -118,7 +119,7 @@ class Simulator:
         if unknown:
             raise ScenarioError(f"log has {sorted(unknown)}, but only {build.LOGS} can be logged")
         self._arrivals = None if arrivals is None else self._own_arrivals(arrivals)
-        self._log = tuple(log)
+        self._blank = build.blank_state(self._engines, self._latency, self._cluster, log)
 
     def enlarge(self) -> None:
         """Double the logs and pools of `state`, where `core` says that one is full."""
@@ -169,28 +170,27 @@ class Simulator:
         drawn = self._arrivals
         if drawn is None:
             drawn = workload.generate(self.scenario, self.seed)
-        requests = build.fresh_requests(drawn.arrivals, self.scenario.engine.max_model_len)
-        set_metric(requests, self.scenario)
+        length = self.scenario.engine.max_model_len
+        requests = build.fresh_requests(drawn.arrivals, self._readers, length)
         cluster = seeded(self._cluster, self.seed, self.scenario.cluster.router)
         cluster["hash_block"] = drawn.hash_block  # prompt tokens per entry of `hashes`
-        self.state = build.fresh_state(
-            requests, self._engines, self._latency, cluster, self._log, drawn.hashes
-        )
+        self.state = build.begun(self._blank, requests, cluster, drawn.hashes)
         self._memory = fresh_memory(self.state)
         self._warm_up()
         return self.advance(route, handoff)
 
     def _warm_up(self) -> None:
         start, end = self.window
+        self.start_potential, self._baseline = 0.0, None
         if start > 0:
             self.state.cluster["horizon"] = start
             self._drive()
-        state = self.state
-        self.start_potential = float(
-            metric.value(state.requests, state.instances, state.cluster[0], state.dry, start)
-        )
-        self._baseline = metrics.baseline(state, self.scenario.slo, start) if start > 0 else None
-        self.state.cluster["horizon"] = end
+            state = self.state
+            self.start_potential = float(
+                metric.value(state.requests, state.instances, state.cluster[0], state.dry, start)
+            )
+            self._baseline = metrics.baseline(state, self.scenario.slo, start)
+            self.state.cluster["horizon"] = end
 
     def _drive(self, asks: int = 0, pending: bool = False) -> None:
         while kernels.drive(self.state, self._policy, self._memory, asks, pending) == FULL:

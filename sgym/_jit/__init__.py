@@ -4,7 +4,14 @@
 from sgym._jit.cache import cache_directory
 from sgym._jit.compile import kernel, python_version
 from sgym._jit.fetch import LINE, fetch, fetch_at
-from sgym._jit.references import References, addresses, by_reference, reader, table_size
+from sgym._jit.references import (
+    References,
+    addresses,
+    by_reference,
+    copied,
+    reader,
+    table_size,
+)
 
 __all__ = [
     "LINE",
@@ -12,6 +19,7 @@ __all__ = [
     "addresses",
     "by_reference",
     "cache_directory",
+    "copied",
     "fetch",
     "fetch_at",
     "kernel",

@@ -68,12 +68,16 @@ class References:
         return cls(*iterable)
 
     def copied(self) -> Any:
-        """A copy to the last byte; numpy's own leaves the padding between fields undefined."""
+        """A copy of all arrays, see `copied`."""
         parts: Any = self
-        return type(self)(*(_same(part) for part in parts))
+        return type(self)(*(copied(part) for part in parts))
 
 
-def _same(part: Any) -> Any:
+def copied(part: Any) -> Any:
+    """A copy of an array, or of a References with all of its arrays, to the last byte.
+
+    Numpy's own leaves the padding between fields undefined.
+    """
     if isinstance(part, References):
         return part.copied()
     return np.frombuffer(bytearray(part.tobytes()), part.dtype).reshape(part.shape)

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sgym._jit import LINE
+from sgym._jit import LINE, copied
+from sgym.core.fresh import fill
 from sgym.core.layout import (
     AHEAD,
-    ARRIVAL,
     BATCHED,
     BLOCK,
     EVENT,
@@ -30,23 +30,23 @@ LOGS = ("tokens", "iterations", "batches", "moves")
 hand-off, migration, preemption, swap, rejection and change of role."""
 
 
-def fresh_requests(arrivals: np.ndarray, max_model_len: int) -> np.ndarray:
+CHANGING = (
+    *("instances", "running", "events", "transfers", "blocks", "buckets", "tables", "ahead"),
+    *LOGS,
+)
+"""Arrays of a State that a simulation writes, apart from those that depend on what it serves."""
+
+
+def fresh_requests(arrivals: np.ndarray, readers: np.ndarray, max_model_len: int) -> np.ndarray:
     """REQUEST (n,) of a workload; outputs end where the model's context does.
 
     Args:
         arrivals: ARRIVAL (n,), sorted by arrival.
+        readers: READER (classes,), into which `user_class` points.
         max_model_len: tokens of prompt and output together.
     """
     requests = _aligned(len(arrivals), REQUEST)
-    for name in ARRIVAL.names or ():
-        requests[name] = arrivals[name]
-    room = np.maximum(max_model_len - requests["prompt"], 1)
-    requests["output"] = np.minimum(requests["output"], room)
-    for name in ("left", "right", "parent", "instance", "other", "transfer"):
-        requests[name] = NONE
-    requests["table"] = requests["other_table"] = NONE
-    for name in ("first_scheduled", "first_token", "last_token", "finish"):
-        requests[name] = np.nan
+    fill(requests, arrivals, readers, max_model_len)
     return requests
 
 
@@ -57,23 +57,16 @@ def _aligned(count: int, dtype: np.dtype) -> np.ndarray:
     return memory[start : start + count * dtype.itemsize].view(dtype)
 
 
-def fresh_state(
-    requests: np.ndarray,
-    engines: np.ndarray,
-    latency: np.ndarray,
-    cluster: np.ndarray,
-    log: Sequence[str] = (),
-    hashes: np.ndarray | None = None,
+def blank_state(
+    engines: np.ndarray, latency: np.ndarray, cluster: np.ndarray, log: Sequence[str] = ()
 ) -> State:
-    """All arrays of a simulation at time 0.
+    """All arrays of a simulation at time 0 that serves no requests; for `begun`.
 
     Args:
-        requests: REQUEST (num_requests,).
         engines: ENGINE (num_instances,).
         latency: LATENCY (number of profiles,).
-        cluster: CLUSTER (1,) with horizon and metric filled in.
+        cluster: CLUSTER (1,) with horizon and metric filled in; the rest of it is written here.
         log: names out of LOGS.
-        hashes: int64, what REQUEST.first_hash points into; None = no prompts begin alike.
     """
     instances = np.zeros(len(engines), INSTANCE)
     neutral(instances, engines)
@@ -86,23 +79,22 @@ def fresh_state(
     instances["next_dry"] = NEVER
     row = cluster[0]
     room = _room(engines)
-    row["num_requests"] = row["num_unfinished"] = len(requests)
     row["num_instances"] = len(engines)
     row["instance"] = row["request"] = NONE
     row["next_transfer"] = NEVER
     row["free_table"] = NONE
     blocks, buckets, tables = _prefix_cache(engines)
     return State(
-        requests=requests,
+        requests=np.zeros(0, REQUEST),
         engines=engines,
         instances=instances,
         cluster=cluster,
         running=np.zeros((len(engines), int(engines["max_num_seqs"].max())), np.int32),
         events=np.zeros(2 * len(engines) + room, EVENT),
-        dry=np.zeros(len(requests) + 1, EVENT),
+        dry=np.zeros(1, EVENT),
         latency=latency,
         transfers=np.zeros(room, TRANSFER),
-        hashes=np.zeros(0, np.int64) if hashes is None else hashes,
+        hashes=np.zeros(0, np.int64),
         blocks=blocks,
         buckets=buckets,
         tables=tables,
@@ -112,6 +104,29 @@ def fresh_state(
         batches=_log("batches", BATCHED, log, engines),
         moves=_log("moves", MOVE, log, engines),
     )
+
+
+def begun(
+    blank: State,
+    requests: np.ndarray,
+    cluster: np.ndarray | None = None,
+    hashes: np.ndarray | None = None,
+) -> State:
+    """A state that serves requests, at time 0; engines and latency are shared with `blank`.
+
+    Args:
+        blank: from `blank_state`.
+        requests: REQUEST (num_requests,).
+        cluster: CLUSTER (1,), another than that of `blank`.
+        hashes: int64, what REQUEST.first_hash points into; None = no prompts begin alike.
+    """
+    own = copied(blank.cluster) if cluster is None else cluster
+    own["num_requests"] = own["num_unfinished"] = len(requests)
+    changed = {name: copied(getattr(blank, name)) for name in CHANGING if getattr(blank, name).size}
+    if hashes is not None:
+        changed["hashes"] = hashes
+    dry = np.zeros(len(requests) + 1, EVENT)
+    return blank.replaced(requests=requests, cluster=own, dry=dry, **changed)
 
 
 def _most_members(engines: np.ndarray) -> int:

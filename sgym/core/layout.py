@@ -133,6 +133,19 @@ ARRIVAL = np.dtype(
     ]
 )
 
+# A class of users, as the metric sees its readers.
+READER = np.dtype(
+    [
+        ("token_time", np.float64),  # seconds per token: V of the metric
+        ("weight", np.float64),  # value of a token
+        ("alpha", np.float64),  # tokens lost per second of lateness, times weight
+        ("first_delay", np.float64),  # seconds
+        ("first_delay_per_prompt_token", np.float64),  # seconds
+        ("lateness", np.float64),  # seconds; before the first token
+        ("from_first_token", np.int64),  # 1: nothing is due before the first token
+    ]
+)
+
 # What a simulation reads and writes all the time stands first, in cache lines (`_jit.LINE`) of
 # fields that are used together; the first three are what `envs/prefetch.py` asks for.
 REQUEST = np.dtype(

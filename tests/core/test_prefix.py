@@ -123,7 +123,9 @@ def pool(num_blocks, num_requests=3):
     cluster["hash_block"] = 4
     requests["num_hashes"] = 2  # all begin with the same 8 tokens
     hashes = np.array([7, 8])
-    return build.fresh_state(requests, engines, np.zeros(1, LATENCY), cluster, hashes=hashes)
+    return build.begun(
+        build.blank_state(engines, np.zeros(1, LATENCY), cluster), requests, hashes=hashes
+    )
 
 
 def held(state, r, table="table"):

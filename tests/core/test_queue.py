@@ -65,8 +65,8 @@ def give_scores(requests, engine, instance, scores, **verbs):
             entry[verb] = r in names
     steered["migrate_to"] = NONE
     engine.base["max_num_seqs"] = 8
-    state = build.fresh_state(requests, engine.base, np.zeros(1, LATENCY), np.zeros(1, CLUSTER))
-    state = state._replace(instances=instance.base)
+    blank = build.blank_state(engine.base, np.zeros(1, LATENCY), np.zeros(1, CLUSTER))
+    state = build.begun(blank, requests)._replace(instances=instance.base)
     running = [r for r in range(len(requests)) if requests[r]["phase"] == RUNNING]
     state.running[0, : len(running)] = running
     steer.steer(state, 0, steered)

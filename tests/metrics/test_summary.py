@@ -34,12 +34,9 @@ LATE = [1.5, 2.0, 3.5]  # after an arrival at 0 with V = 0.5: late by 1, 1 and 2
 
 
 def state_of(requests, num_instances=1):
-    state = build.fresh_state(
-        requests,
-        np.zeros(num_instances, layout.ENGINE),
-        np.zeros(1, layout.LATENCY),
-        np.zeros(1, layout.CLUSTER),
-    )
+    engines = np.zeros(num_instances, layout.ENGINE)
+    blank = build.blank_state(engines, np.zeros(1, layout.LATENCY), np.zeros(1, layout.CLUSTER))
+    state = build.begun(blank, requests)
     state.engines["num_blocks"] = state.instances["free_blocks"] = 100
     return state
 
