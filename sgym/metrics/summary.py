@@ -12,7 +12,7 @@ import numpy as np
 from sgym.config import Slo
 from sgym.core import layout
 from sgym.metrics import experience
-from sgym.metrics.smooth import Floats, benefit, has_arrived, idle_latency
+from sgym.metrics.smooth import Floats, benefit, benefit_after, has_arrived, idle_latency
 from sgym.metrics.statistics import (
     NAN,
     Columns,
@@ -101,12 +101,12 @@ def headline(
     baseline: Baseline | None = None,
 ) -> Columns:
     """Some columns of `summarize`, for whoever ends many short windows: in a third of its time."""
-    start, end = window
     requests = state.requests
-    counted = _counted(requests, start, end)
+    counts = _counts(requests, window)
+    counted = _rows(requests, counts)
     sums, before = _moves(state), baseline.engines if baseline else {}
     return {
-        **_gains(requests, counted, slo, window, baseline),
+        **_gains(requests, counts, counted, slo, window, baseline),
         **percentiles("ttft", experience.time_to_first_token(counted), 50, 99),
         **percentiles("tpot", experience.time_per_output_token(counted), 50, 99),
         **{
@@ -129,9 +129,10 @@ def request_columns(
     """
     start, end = window
     arrived = has_arrived(requests, end)
-    counted = _counted(requests, start, end)
+    counts = _counts(requests, window)
+    counted = _rows(requests, counts)
     phase = counted["phase"]
-    columns = _gains(requests, counted, slo, window, before)
+    columns = _gains(requests, counts, counted, slo, window, before)
     columns |= {
         "request_rate": float((arrived & (requests["arrival"] >= start)).sum()) / (end - start),
         "num_requests": float(len(counted)),
@@ -148,37 +149,63 @@ def request_columns(
         "attainment_e2e": share_of(experience.meets_e2e(counted, slo)),
         "qoe_mean": mean(experience.quality(counted, end)),
     }
-    goodput = _gained(requests, slo, end, before) / (end - start)
-    return columns | _class_columns(counted, slo, goodput, end)
+    gained = _gained(requests, idle_latency(requests, end), slo, before)
+    return columns | _class_columns(counted, slo, gained / (end - start), end)
 
 
-def _counted(requests: np.ndarray, start: float, end: float) -> np.ndarray:
-    counts = has_arrived(requests, end) & ~(requests["finish"] < start)
-    return requests.take(np.flatnonzero(counts))  # a tenth of the time of requests[counts]
+def _counts(requests: np.ndarray, window: tuple[float, float]) -> np.ndarray:
+    """Which requests count in a window; bool (num_requests,)."""
+    start, end = window
+    return has_arrived(requests, end) & ~(requests["finish"] < start)
 
 
-def _gained(requests: np.ndarray, slo: Slo, end: float, before: Baseline | None) -> Floats:
-    """Weighted tokens of benefit in the window, per class of users."""
-    gained = _by_class(requests, benefit(requests, end, slo), slo)
+def _rows(requests: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    if chosen.all():
+        return requests
+    return requests.take(np.flatnonzero(chosen))  # a tenth of the time of requests[chosen]
+
+
+def _gained(requests: np.ndarray, latency: Floats, slo: Slo, before: Baseline | None) -> Floats:
+    """Weighted tokens of benefit in the window, per class of users.
+
+    Args:
+        requests: REQUEST (num_requests,).
+        latency: of each, seconds, at the end of the window.
+        slo: the metric.
+        before: what the window started with.
+    """
+    gained = _by_class(requests, benefit_after(requests, latency, slo), slo)
     return gained - before.benefit if before else gained
 
 
 def _gains(
     requests: np.ndarray,
+    counts: np.ndarray,
     counted: np.ndarray,
     slo: Slo,
     window: tuple[float, float],
     before: Baseline | None,
 ) -> Columns:
-    """What a window was worth, per second or of all that count."""
+    """What a window was worth, per second or of all that count.
+
+    Args:
+        requests: REQUEST (num_requests,).
+        counts: which of them count, (num_requests,).
+        counted: these.
+        slo: the metric.
+        window: start and end, seconds.
+        before: what the window started with.
+    """
     start, end = window
     seconds = end - start
     tokens = int(requests["generated"].sum()) - (before.tokens if before else 0)
     on_time = experience.is_on_time(counted)
+    latency = idle_latency(requests, end)
+    decided = ~_is_under_way(counted["phase"]) | (latency[counts] > 0)  # if the SLO is met
     return {
-        "smooth_goodput": float(_gained(requests, slo, end, before).sum()) / seconds,
+        "smooth_goodput": float(_gained(requests, latency, slo, before).sum()) / seconds,
         "slo_attainment": share_of(on_time),
-        "slo_attainment_decided": share_of(on_time[_is_decided(counted, end)]),
+        "slo_attainment_decided": share_of(on_time[decided]),
         "goodput_tok_s": float(counted["generated"][on_time].sum()) / seconds,
         "goodput_req_s": float(on_time.sum()) / seconds,
         "throughput_tok_s": tokens / seconds,
@@ -217,11 +244,6 @@ def _class_columns(counted: np.ndarray, slo: Slo, goodput: Floats, end: float) -
             }
     fairness = jain_index(np.array(attained)) if attained else NAN
     return {"fairness_jain": fairness, **columns}
-
-
-def _is_decided(counted: np.ndarray, end: float) -> np.ndarray:
-    """Whether it is known if the SLO is met: not so for a request under way and not late so far."""
-    return ~_is_under_way(counted["phase"]) | (idle_latency(counted, end) > 0)
 
 
 def _is_under_way(phase: np.ndarray) -> np.ndarray:
