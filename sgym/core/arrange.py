@@ -5,16 +5,41 @@ from sgym.core import queue
 from sgym.core.layout import NONE
 
 
+FEW = 16  # waiting requests that are put into order one after the other
+
+
 @kernel
 def arrange(requests, instance) -> None:
     """Restore the order of the queue after scores and ranks were written in place."""
     instance["waiting_root"] = NONE  # the tree is not true any more
-    if queue.first(instance) == NONE:
+    if instance["num_waiting"] <= FEW:
+        arrange_few(requests, instance)
         return
     end, node = NONE, sort(requests, queue.first(instance))
     while node != NONE:
         queue.link(requests, instance, end, node)
         node, end = requests[node]["next"], node
+    queue.link(requests, instance, end, NONE)
+
+
+@kernel
+def arrange_few(requests, instance) -> None:
+    """Let each request go ahead of those that stood ahead of it and come behind it."""
+    end, node = NONE, queue.first(instance)
+    while node != NONE:
+        following, ahead = queue.following(requests, node), end
+        while ahead != NONE and queue.before(requests, node, ahead):
+            ahead = queue.preceding(requests, ahead)
+        if ahead == end:
+            queue.link(requests, instance, end, node)
+            end = node
+        else:
+            behind = queue.first(instance)
+            if ahead != NONE:
+                behind = queue.following(requests, ahead)
+            queue.link(requests, instance, ahead, node)
+            queue.link(requests, instance, node, behind)
+        node = following
     queue.link(requests, instance, end, NONE)
 
 
