@@ -130,7 +130,7 @@ class ServingVectorEnv(VectorEnv[Observations, Any, np.ndarray]):
                 self._randoms[k], _ = seeding.np_random(seeds[k])
             self._begin(k, workloads[k])
         self._lanes.run()
-        return self._seen(), self._infos(chosen)
+        return self._seen(), self._infos(chosen, None, np.arange(self.num_envs))
 
     def _begin(self, k: int, workload: int | None = None) -> None:
         random = self._randoms[k]
@@ -149,27 +149,27 @@ class ServingVectorEnv(VectorEnv[Observations, Any, np.ndarray]):
             PolicyError: an action does not lie in the action space.
         """
         lanes, rows = self._lanes, self._lanes.fleet.lanes
-        begun = self._ended.copy()
-        if begun.any() and self.autoreset_mode != AutoresetMode.NEXT_STEP:
+        begun = np.flatnonzero(self._ended)
+        if begun.size and self.autoreset_mode != AutoresetMode.NEXT_STEP:
             raise SimulationError(
-                f"environment {int(begun.argmax())} is in no episode: call reset(), or "
+                f"environment {begun[0]} is in no episode: call reset(), or "
                 'reset(options={"reset_mask": ended}) where autoreset is disabled'
             )
         lanes.take(actions, self._shape)
-        rows["task"][:] = ACT
-        for k in np.flatnonzero(begun).tolist():
+        rows["task"] = ACT
+        self._steps += 1
+        for k in begun.tolist():
             self._begin(k)
-        self._steps += ~begun
-        stopped = lanes.run()
+        over = lanes.over if lanes.run() else np.zeros(self.num_envs, np.bool_)
         rewards = rows["reward"].copy()
-        rewards[begun] = 0.0
-        over = lanes.over & ~begun if stopped else np.zeros(self.num_envs, np.bool_)
+        if begun.size:
+            over[begun], rewards[begun] = False, 0.0
         terminated = over & (rows["drained"] == 1)
         truncated = over & ~terminated
         if self._most_steps is not None:
-            truncated |= (self._steps >= self._most_steps) & ~terminated & ~begun
+            truncated |= (self._steps >= self._most_steps) & ~terminated
         self._ended = terminated | truncated
-        infos = self._infos(np.ones(self.num_envs, np.bool_), over, ~begun)
+        infos = self._infos(np.ones(self.num_envs, np.bool_), over, begun)
         if self.autoreset_mode == AutoresetMode.SAME_STEP and self._ended.any():
             infos = self._begin_anew(infos)
         return self._seen(), rewards, terminated, truncated, infos
@@ -189,7 +189,7 @@ class ServingVectorEnv(VectorEnv[Observations, Any, np.ndarray]):
                 final_info[name] = values
                 final_info[f"_{name}"] = infos[f"_{name}"] & ended
         everyone = np.ones(self.num_envs, np.bool_)
-        infos = self._infos(everyone, acted=~ended)
+        infos = self._infos(everyone, None, np.flatnonzero(ended))
         return infos | {
             "final_obs": final_obs,
             "_final_obs": ended,
@@ -205,19 +205,19 @@ class ServingVectorEnv(VectorEnv[Observations, Any, np.ndarray]):
     def _infos(
         self,
         present: np.ndarray,
-        over: np.ndarray | None = None,
-        acted: np.ndarray | None = None,
+        over: np.ndarray | None,
+        begun: np.ndarray,
     ) -> Infos:
         """What is said beside observations.
 
         Args:
             present: of which environments, bool (num_envs,).
             over: those whose episodes have come to their end.
-            acted: those that have carried out an action.
+            begun: numbers of those that have begun one and carried out no action.
         """
         fleet = self._lanes.fleet
         invalid = fleet.lanes["invalid"].astype(np.int64)
-        invalid[True if acted is None else ~acted] = 0
+        invalid[begun] = 0
         infos: Infos = {
             "time": fleet.lanes["time"].copy(),
             "dt": fleet.lanes["dt"].copy(),
