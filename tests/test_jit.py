@@ -2,9 +2,12 @@ import copy
 import os
 import pickle
 import re
+import subprocess
+import sys
 import time
 from pathlib import Path
 
+import numba
 import numpy as np
 import pytest
 
@@ -128,3 +131,21 @@ def test_requests_lie_in_whole_cache_lines():
     assert REQUEST.itemsize % _jit.LINE == 0
     assert requests.ctypes.data % _jit.LINE == 0
     assert {REQUEST.fields[name][1] % _jit.LINE for name in ("phase", "due", "token_time")} == {0}
+
+
+def test_a_checked_kernel_refuses_places_from_the_end_and_numba_stays_as_it_is(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import numba, numpy as np\n"
+        "from sgym._jit import kernel\n"
+        "@kernel\ndef at(a, k):\n    return a[k]\n"
+        "numbers = np.arange(4)\n"
+        "for place in (3, -1, 4):\n"
+        "    try:\n        print(at(numbers, place))\n"
+        "    except IndexError:\n        print('refused')\n"
+        "print(numba.njit(lambda a, k: a[k])(numbers, -1))\n"
+    )
+    environment = {**os.environ, "NUMBA_BOUNDSCHECK": "1", "XDG_CACHE_HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True)
+    expected = ["3", "3" if numba.config.DISABLE_JIT else "refused", "refused", "3"]
+    assert done.stdout.split() == expected, done.stderr

@@ -14,10 +14,11 @@ from typing import Any
 import numba
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler, Flags, compile_extra
-from numba.core.compiler_lock import global_compiler_lock
 from numba.core.dispatcher import _FunctionCompiler
 from numba.core.registry import CPUDispatcher
 from numba.extending import models, register_model
+
+from sgym._jit.indexes import counted_from_start
 
 OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "_nrt": False}
 """`_nrt=False` compiles without numba's memory management: a kernel that allocates does not
@@ -98,7 +99,7 @@ class Part(numba.types.Callable, numba.types.Dummy):
         flags.no_compile = flags.no_cpython_wrapper = flags.no_cfunc_wrapper = True
         context = self.target.target_context
         library = PartLibrary(context.codegen(), self.function.__qualname__)
-        with global_compiler_lock:
+        with counted_from_start():
             made = compile_extra(
                 self.target.typing_context, context, self.function, args, None, flags, {}, library
             )
@@ -136,7 +137,7 @@ class WholeCompiler(_FunctionCompiler):
         library = Parts(context.codegen(), self.py_func.__qualname__)
         library.enable_object_caching()
         types = self.targetdescr.typing_context
-        with uncollected():
+        with uncollected(), counted_from_start():
             return compile_extra(
                 types, context, self.py_func, args, return_type, flags, {}, library
             )

@@ -4,7 +4,6 @@ from sgym._jit import kernel
 from sgym.core import queue
 from sgym.core.layout import NONE
 
-
 FEW = 16  # waiting requests that are put into order one after the other
 
 

@@ -25,7 +25,7 @@ from sgym.core.layout import (
 
 def waiting_line(num_requests, by_priority=0):
     requests = np.zeros(num_requests, REQUEST)
-    for name in ("left", "right", "parent"):
+    for name in ("left", "right", "parent", "other", "transfer"):
         requests[name] = NONE
     requests["prompt"] = 10
     requests["due"] = NEVER
