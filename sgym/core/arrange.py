@@ -36,8 +36,7 @@ def arrange_few(requests, instance) -> None:
             behind = queue.first(instance)
             if ahead != NONE:
                 behind = queue.following(requests, ahead)
-            queue.link(requests, instance, ahead, node)
-            queue.link(requests, instance, node, behind)
+            queue.put_between(requests, instance, ahead, node, behind)
         node = following
     queue.link(requests, instance, end, NONE)
 

@@ -3,13 +3,17 @@
 Ordered by `waiting_score` (highest first), then `rank` (lowest first). The ends of the list and a
 step along it cost O(1). The treap, through left, right and parent, finds where a request belongs
 between others, so that insertion and removal take O(log n); most queues never need it, so it is
-planted, in O(n), when it is first asked for, and falls when the order of all changes. The heap
+planted, in O(n), when a request first belongs far from both ends, and falls when the order of all
+changes, or that of so many that planting it again takes no longer. The heap
 priority of a node is a hash of its index, so equal histories give equal trees. Reference: Seidel
 and Aragon 1996.
 """
 
 from sgym._jit import kernel
 from sgym.core.layout import NONE
+
+
+NEAR = 32  # places from an end of the list that are looked at one by one
 
 
 @kernel
@@ -98,18 +102,35 @@ def plant(requests, instance) -> None:
 def insert(requests, instance, node) -> None:
     """Put a request into the order given by its score and rank."""
     if instance["waiting_root"] == NONE:
-        tail = last(instance)
-        if tail == NONE or before(requests, tail, node):
-            link(requests, instance, tail, node)
-            link(requests, instance, node, NONE)
-            return
-        head = first(instance)
-        if before(requests, node, head):
-            link(requests, instance, NONE, node)
-            link(requests, instance, node, head)
+        if insert_near_end(requests, instance, node):
             return
         plant(requests, instance)
     insert_below(requests, instance, node)
+
+
+@kernel
+def insert_near_end(requests, instance, node) -> bool:
+    """Put a request into the list, if it belongs near its head or tail; else False."""
+    ahead, behind = last(instance), first(instance)
+    if ahead == NONE:
+        put_between(requests, instance, NONE, node, NONE)
+        return True
+    for _ in range(NEAR):
+        if before(requests, ahead, node):
+            put_between(requests, instance, ahead, node, following(requests, ahead))
+            return True
+        if before(requests, node, behind):
+            put_between(requests, instance, preceding(requests, behind), node, behind)
+            return True
+        ahead, behind = preceding(requests, ahead), following(requests, behind)
+    return False
+
+
+@kernel
+def put_between(requests, instance, ahead, node, behind) -> None:
+    """Let a request follow one and be followed by another; NONE stands for the ends."""
+    link(requests, instance, ahead, node)
+    link(requests, instance, node, behind)
 
 
 @kernel
@@ -132,8 +153,7 @@ def insert_below(requests, instance, node) -> None:
                 requests[here]["right"] = node
                 break
         here = below
-    link(requests, instance, ahead, node)
-    link(requests, instance, node, behind)
+    put_between(requests, instance, ahead, node, behind)
     requests[node]["parent"] = here
     priority = hashed(node)
     while requests[node]["parent"] != NONE and hashed(requests[node]["parent"]) < priority:

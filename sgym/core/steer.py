@@ -5,6 +5,7 @@ from sgym.core import ahead, arrange, batch, handoff, log, migration, queue
 from sgym.core.layout import HOST, NONE, REJECTED, RUNNING, WAITING, Move
 
 REJECTION = int(Move.REJECTION)
+MANY = 8  # waiting requests for each one that a Steering moves
 
 
 @kernel
@@ -17,6 +18,8 @@ def steer(state, i, steered):
     """
     requests, instance, running = state.requests, state.instances[i], state.running[i]
     forget(state, i)
+    if MANY * steered.size >= instance["num_waiting"]:
+        instance["waiting_root"] = NONE  # no tree: moving so many along the list takes less time
     for entry in steered:
         if entry["reject"] and requests[entry["request"]]["phase"] == WAITING:
             reject(state, i, entry["request"])
@@ -32,10 +35,19 @@ def steer(state, i, steered):
     for entry in steered:
         if entry["migrate_to"] != NONE and requests[entry["request"]]["instance"] == i:
             migration.migrate(state, entry["request"], entry["migrate_to"])
-    for entry in steered:
-        if requests[entry["request"]]["instance"] == i:
-            score(requests, instance, entry)
+    for k in range(steered.size):  # held ones go to the end of the queue, from the first one on
+        if steered[k]["waiting_score"] <= 0.0 and is_here(requests, steered[k], i):
+            score(requests, instance, steered[k])
+    for k in range(steered.size - 1, -1, -1):  # and promoted ones to its head, from the last one on
+        if steered[k]["waiting_score"] > 0.0 and is_here(requests, steered[k], i):
+            score(requests, instance, steered[k])
     sort_running(requests, instance, running)
+
+
+@kernel
+def is_here(requests, entry, i):
+    """Whether what a Steering says of a request is for instance `i` still."""
+    return requests[entry["request"]]["instance"] == i
 
 
 @kernel

@@ -48,16 +48,13 @@ def act_slots(state, desk, action, i):
     named = 0
     for k in range(count):
         verb, r = int(action[k]), desk.slots[k]
-        if verb == NEUTRAL:
-            continue
-        valid = (valid_verbs(state, desk, r) >> verb) & 1
-        if not valid or (verb == MIGRATE and destination == NONE):
-            invalid += 1
-            continue
-        entry = desk.steered[named]
-        name(entry, r)
-        say(entry, verb, destination)
-        named += 1
+        applies = (valid_verbs(state, desk, r) >> verb) & 1
+        if verb == MIGRATE and destination == NONE:
+            applies = 0
+        say(desk.steered[named], r, verb, destination)  # what does not apply is written over
+        says = 0 if verb == NEUTRAL else 1
+        named += applies & says
+        invalid += says - (applies & says)
     open_limits(instance, engine)
     level = int(action[count])
     if level > 0 and not chunks_prompts(engine):
@@ -70,19 +67,18 @@ def act_slots(state, desk, action, i):
 
 
 @kernel
-def say(entry, verb, destination):
-    """Write what a verb means into an entry of a Steering."""
-    if verb == PREEMPT:
-        entry["preempt"] = 1
-    elif verb == HOLD:
-        entry["waiting_score"] = -math.inf
-    elif verb == REJECT:
-        entry["reject"] = 1
-    elif verb == PROMOTE:
-        entry["waiting_score"] = 1.0
-        entry["running_score"] = 1.0
-    else:
-        entry["migrate_to"] = destination
+def say(entry, r, verb, destination):
+    """Write what a verb means for request `r` into an entry of a Steering.
+
+    Without branches, as no processor can guess what an agent says.
+    """
+    promoted = 1.0 if verb == PROMOTE else 0.0
+    entry["request"] = r
+    entry["preempt"] = 1 if verb == PREEMPT else 0
+    entry["reject"] = 1 if verb == REJECT else 0
+    entry["migrate_to"] = destination if verb == MIGRATE else NONE
+    entry["waiting_score"] = -math.inf if verb == HOLD else promoted
+    entry["running_score"] = promoted
 
 
 @kernel

@@ -64,7 +64,7 @@ def fresh_desk(
         cluster_columns=columns["cluster"],
         raw=np.zeros(observe.NUM_RAW),
         rows=np.zeros((ABREAST + 1) * observe.NUM_RAW),
-        steered=np.zeros(num_requests, STEERED),
+        steered=np.zeros(num_requests + 1, STEERED),
     )
     return restarted(desk, simulator)
 
@@ -83,8 +83,8 @@ def restarted(desk: Desk, simulator: Simulator) -> Desk:
     desk.in_force["preemptions"] = 0
     desk.slots[:] = NONE
     restart(desk.triggers, start)
-    num_requests = len(simulator.state.requests)
-    steered = desk.steered if len(desk.steered) >= num_requests else np.zeros(num_requests, STEERED)
+    room = len(simulator.state.requests) + 1  # one more, to write what does not apply
+    steered = desk.steered if len(desk.steered) >= room else np.zeros(room, STEERED)
     return desk.replaced(memory=simulator.memory, steered=steered)
 
 

@@ -186,19 +186,43 @@ def test_the_tree_equals_a_sorted_list_under_random_use():
     assert planted > 10
 
 
-def test_a_queue_needs_a_tree_only_where_a_request_comes_between_others():
-    requests, engine, instance = waiting_line(8)
-    for r in range(4):
-        batch.enqueue(requests, engine, instance, r, r == 3)
-    batch.dequeue(requests, instance, 0)
-    assert order(requests, instance) == [3, 1, 2]
+def long_line():
+    """Requests 0 to 79 wait in this order by their scores, 80 to 83 do not wait yet."""
+    line = waiting_line(84)
+    for r in range(80):
+        enter(*line, r, -r)
+    return line
+
+
+def enter(requests, engine, instance, r, score):
+    requests[r]["waiting_score"] = score
+    batch.enqueue(requests, engine, instance, r, False)
+
+
+def test_a_queue_needs_a_tree_only_where_a_request_belongs_far_from_both_ends():
+    requests, _, instance = line = long_line()
+    enter(*line, 80, -(queue.NEAR - 1.5))
+    enter(*line, 81, -(80.5 - queue.NEAR))
     assert instance["waiting_root"] == NONE
-    give_scores(requests, engine, instance, {2: 1.0})
-    batch.enqueue(requests, engine, instance, 4, False)
-    requests[5]["waiting_score"] = 0.5
-    batch.enqueue(requests, engine, instance, 5, False)
-    assert order(requests, instance) == [2, 5, 3, 1, 4]
-    assert tree_order(requests, instance["waiting_root"]) == [2, 5, 3, 1, 4]
+    enter(*line, 82, -39.5)
+    assert tree_order(requests, instance["waiting_root"]) == order(requests, instance)
+    scores = requests["waiting_score"][order(requests, instance)]
+    assert len(scores) == 83
+    assert (np.diff(scores) < 0.0).all()
+
+
+@pytest.mark.parametrize(("num_moved", "keeps"), [(1, True), (10, True), (11, False), (60, False)])
+def test_a_tree_falls_when_a_steering_moves_many(num_moved, keeps):
+    requests, engine, instance = line = long_line()
+    enter(*line, 80, -39.5)
+    before = order(requests, instance)
+    moved = {r: 1.0 if r % 2 else -math.inf for r in before[:num_moved]}
+    give_scores(*line, moved)
+    promoted = [r for r in before if moved.get(r, 0.0) > 0.0]
+    held = [r for r in before if moved.get(r, 0.0) < 0.0]
+    others = [r for r in before if r not in moved]
+    assert order(requests, instance) == promoted + others + held
+    assert (instance["waiting_root"] != NONE) == keeps
 
 
 @pytest.mark.parametrize("num_waiting", [0, 1, 2, 7, 40])
