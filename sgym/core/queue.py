@@ -12,7 +12,6 @@ and Aragon 1996.
 from sgym._jit import kernel
 from sgym.core.layout import NONE
 
-
 NEAR = 32  # places from an end of the list that are looked at one by one
 
 

@@ -213,7 +213,7 @@ def test_a_queue_needs_a_tree_only_where_a_request_belongs_far_from_both_ends():
 
 @pytest.mark.parametrize(("num_moved", "keeps"), [(1, True), (10, True), (11, False), (60, False)])
 def test_a_tree_falls_when_a_steering_moves_many(num_moved, keeps):
-    requests, engine, instance = line = long_line()
+    requests, _, instance = line = long_line()
     enter(*line, 80, -39.5)
     before = order(requests, instance)
     moved = {r: 1.0 if r % 2 else -math.inf for r in before[:num_moved]}
