@@ -128,10 +128,11 @@ class Simulator:
     def _own_arrivals(self, arrivals: Any) -> workload.Requests:
         requests = workload.from_table(arrivals, self.scenario.workload.hash_block)
         classes = self.scenario.slo.classes
-        highest = int(requests.arrivals["user_class"].max(initial=0))
-        if highest >= len(classes):
+        used = requests.arrivals["user_class"]
+        wrong = used[(used < 0) | (used >= len(classes))]
+        if wrong.size:
             raise ScenarioError(
-                f"the table of requests has user_class {highest}, but slo.classes has "
+                f"the table of requests has user_class {wrong[0]}, but slo.classes has "
                 f"{len(classes)} classes: use indexes from 0 to {len(classes) - 1}, or add one"
             )
         return requests

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 import sgym
+from sgym import workload
 from sgym.assembly import seeded
 from sgym.core.layout import CLUSTER
 from sgym.errors import PolicyError, ScenarioError, SimulationError
@@ -210,6 +211,13 @@ def test_a_table_of_requests_names_only_classes_that_there_are():
     row = {"arrival": 0.0, "prompt": 4, "output": 2, "user_class": 1}
     with pytest.raises(ScenarioError, match=r"has user_class 1, but slo.classes has 1 classes"):
         sgym.simulate(scenario(), arrivals=[row])
+
+
+def test_requests_made_by_hand_must_be_of_classes_that_exist():
+    drawn = workload.generate(scenario(), 0)
+    drawn.arrivals["user_class"][3] = -1
+    with pytest.raises(ScenarioError, match=r"has user_class -1, but slo.classes has 1 classes"):
+        sgym.simulate(scenario(), arrivals=drawn)
 
 
 def test_a_seed_is_a_whole_number():
