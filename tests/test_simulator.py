@@ -214,7 +214,7 @@ def test_a_table_of_requests_names_only_classes_that_there_are():
 
 
 def test_requests_made_by_hand_must_be_of_classes_that_exist():
-    drawn = workload.generate(scenario(), 0)
+    drawn = workload.generate(sgym.load_scenario(scenario()), 0)
     drawn.arrivals["user_class"][3] = -1
     with pytest.raises(ScenarioError, match=r"has user_class -1, but slo.classes has 1 classes"):
         sgym.simulate(scenario(), arrivals=drawn)
