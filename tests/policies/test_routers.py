@@ -178,8 +178,9 @@ def test_llm_d_adds_two_for_the_shortest_queue_and_two_for_free_memory():
 
 def test_llm_d_sees_queues_as_they_were_reported():
     simulator = asked(of("llm_d", staleness=100.0), [request(800, 200), request(10, at=12.5)], [0])
-    found = set()
+    found, undecided = set(), simulator.snapshot()
     for seed in range(20):
+        simulator.restore(undecided)  # a request that waits already must not join a queue again
         simulator.state.cluster["router_counter"] = seed
         found.add(answered(simulator))
     assert found == {0, 1}
