@@ -100,13 +100,9 @@ def score_running(instance, request, waiting_score, running_score):
 
 @kernel
 def score_waiting(engine, instance, request, rank, waiting_score, running_score):
-    """Give a waiting request finite scores and its rank at equal ones; `arrange` then moves it.
-
-    Under the priority policy, and where it is swapped, its rank never changes.
-    """
+    """Give a waiting request finite scores and its rank at equal ones; `arrange` then moves it."""
     request["held"] = 0
-    if engine["by_priority"] == 0 and request["other"] != HOST:
-        request["rank"] = rank
+    set_rank(engine, request, rank)
     request["steering"] = instance["steerings"]
     request["waiting_score"] = waiting_score
     request["running_score"] = running_score
@@ -187,15 +183,18 @@ def settle(requests, engine, instance):
 
 @kernel
 def unscore(engine, instance, request, rank):
-    """Take score and hold from a waiting request, and give it a rank.
-
-    Under the priority policy, and where it is swapped, its rank never changes.
-    """
+    """Take score and hold from a waiting request, and give it a rank."""
     held = batch.is_held(request)
     instance["num_held"] -= 1 if held else 0
     instance["num_scored"] -= 1 if held or request["waiting_score"] != 0.0 else 0
     request["waiting_score"] = 0.0
     request["held"] = 0
+    set_rank(engine, request, rank)
+
+
+@kernel
+def set_rank(engine, request, rank):
+    """Give a waiting request a rank, which never changes by priority, nor where it is swapped."""
     if engine["by_priority"] == 0 and request["other"] != HOST:
         request["rank"] = rank
 
