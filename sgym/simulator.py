@@ -20,7 +20,7 @@ from sgym.assembly import (
 from sgym.config import Engine, Scenario
 from sgym.core import build, engine, metric
 from sgym.core import steer as core_steer
-from sgym.core.layout import DONE, FULL, HANDOFF, ROUTE, SCHEDULE, Move, State
+from sgym.core.layout import DONE, FULL, HANDOFF, PENDING, ROUTE, SCHEDULE, Move, State
 from sgym.errors import PolicyError, ScenarioError, SimulationError
 from sgym.loading import load_scenario
 from sgym.policies import kernels
@@ -247,6 +247,12 @@ class Simulator:
         if kind == DONE:
             raise SimulationError("the episode is over: call reset()")
         if kind == ROUTE:
+            placed = int(cluster["request"])
+            if self.state.requests["phase"][placed] != PENDING:
+                raise SimulationError(
+                    f"request {placed} is routed already, a decision is answered once: call "
+                    "advance() to go on to the next one"
+                )
             engine.route(self.state, self._checked_instance(answer))
             return
         if kind == HANDOFF:

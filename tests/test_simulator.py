@@ -213,6 +213,16 @@ def test_a_table_of_requests_names_only_classes_that_there_are():
         sgym.simulate(scenario(), arrivals=[row])
 
 
+def test_a_request_is_routed_once():
+    sim = sgym.Simulator(scenario())
+    decision = sim.reset(route=True)
+    assert decision.kind == "route"
+    sim.answer(0)
+    with pytest.raises(SimulationError, match=r"request 0 is routed already.*call advance"):
+        sim.answer(0)
+    assert sim.advance().kind == "schedule"
+
+
 def test_requests_made_by_hand_must_be_of_classes_that_exist():
     drawn = workload.generate(sgym.load_scenario(scenario()), 0)
     drawn.arrivals["user_class"][3] = -1
