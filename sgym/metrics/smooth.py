@@ -80,13 +80,7 @@ def benefit(
     Returns:
         weighted tokens, (num_requests,); 0 for requests that have not arrived.
     """
-    return benefit_after(requests, idle_latency(requests, at), slo, form)
-
-
-def benefit_after(
-    requests: np.ndarray, latency: Floats, slo: Slo, form: PenaltyFunction | None = None
-) -> Floats:
-    """`benefit` where the idle latency of each request is known, (num_requests,)."""
+    latency = idle_latency(requests, at)
     counted = np.isfinite(latency)
     known = np.where(counted, latency, 0.0)
     tokens = requests["generated"]

@@ -12,7 +12,8 @@ import numpy as np
 from sgym.config import Slo
 from sgym.core import layout
 from sgym.metrics import experience
-from sgym.metrics.smooth import Floats, benefit, benefit_after, has_arrived, idle_latency
+from sgym.metrics.gains import Gains, gains
+from sgym.metrics.smooth import Floats, has_arrived, idle_latency
 from sgym.metrics.statistics import (
     NAN,
     Columns,
@@ -40,7 +41,7 @@ class Baseline(NamedTuple):
 def baseline(state: layout.State, slo: Slo, at: float) -> Baseline:
     """The baseline of a window that starts at `at` seconds, from the state at that moment."""
     return Baseline(
-        benefit=_by_class(state.requests, benefit(state.requests, at, slo), slo),
+        benefit=gains(state.requests, (at, at), slo).benefit,
         tokens=int(state.requests["generated"].sum()),
         recomputed=int(state.requests["recomputed"].sum()),
         gaps=state.cluster[0]["gaps"].copy(),
@@ -101,12 +102,14 @@ def headline(
     baseline: Baseline | None = None,
 ) -> Columns:
     """Some columns of `summarize`, for whoever ends many short windows: in a third of its time."""
-    requests = state.requests
-    counts = _counts(requests, window)
-    counted = _rows(requests, counts)
+    found = gains(state.requests, window, slo)
+    counted = state.requests
+    if found.counted < len(counted):
+        counted = _that_count(counted, window)
     sums, before = _moves(state), baseline.engines if baseline else {}
+    gained = found.benefit - baseline.benefit if baseline else found.benefit
     return {
-        **_gains(requests, counts, counted, slo, window, baseline),
+        **_worth(found, gained, window[1] - window[0], baseline),
         **percentiles("ttft", experience.time_to_first_token(counted), 50, 99),
         **percentiles("tpot", experience.time_per_output_token(counted), 50, 99),
         **{
@@ -129,10 +132,11 @@ def request_columns(
     """
     start, end = window
     arrived = has_arrived(requests, end)
-    counts = _counts(requests, window)
-    counted = _rows(requests, counts)
+    counted = _that_count(requests, window)
     phase = counted["phase"]
-    columns = _gains(requests, counts, counted, slo, window, before)
+    found = gains(requests, window, slo)
+    gained = found.benefit - before.benefit if before else found.benefit
+    columns = _worth(found, gained, end - start, before)
     columns |= {
         "request_rate": float((arrived & (requests["arrival"] >= start)).sum()) / (end - start),
         "num_requests": float(len(counted)),
@@ -149,66 +153,32 @@ def request_columns(
         "attainment_e2e": share_of(experience.meets_e2e(counted, slo)),
         "qoe_mean": mean(experience.quality(counted, end)),
     }
-    gained = _gained(requests, idle_latency(requests, end), slo, before)
     return columns | _class_columns(counted, slo, gained / (end - start), end)
 
 
-def _counts(requests: np.ndarray, window: tuple[float, float]) -> np.ndarray:
-    """Which requests count in a window; bool (num_requests,)."""
+def _that_count(requests: np.ndarray, window: tuple[float, float]) -> np.ndarray:
+    """The rows of REQUEST (num_requests,) that count in a window."""
     start, end = window
-    return has_arrived(requests, end) & ~(requests["finish"] < start)
-
-
-def _rows(requests: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    if chosen.all():
-        return requests
+    chosen = has_arrived(requests, end) & ~(requests["finish"] < start)
     return requests.take(np.flatnonzero(chosen))  # a tenth of the time of requests[chosen]
 
 
-def _gained(requests: np.ndarray, latency: Floats, slo: Slo, before: Baseline | None) -> Floats:
-    """Weighted tokens of benefit in the window, per class of users.
-
-    Args:
-        requests: REQUEST (num_requests,).
-        latency: of each, seconds, at the end of the window.
-        slo: the metric.
-        before: what the window started with.
-    """
-    gained = _by_class(requests, benefit_after(requests, latency, slo), slo)
-    return gained - before.benefit if before else gained
-
-
-def _gains(
-    requests: np.ndarray,
-    counts: np.ndarray,
-    counted: np.ndarray,
-    slo: Slo,
-    window: tuple[float, float],
-    before: Baseline | None,
-) -> Columns:
+def _worth(found: Gains, gained: Floats, seconds: float, before: Baseline | None) -> Columns:
     """What a window was worth, per second or of all that count.
 
     Args:
-        requests: REQUEST (num_requests,).
-        counts: which of them count, (num_requests,).
-        counted: these.
-        slo: the metric.
-        window: start and end, seconds.
-        before: what the window started with.
+        found: at its end.
+        gained: weighted tokens in the window, per class of users.
+        seconds: how long it is.
+        before: what it started with.
     """
-    start, end = window
-    seconds = end - start
-    tokens = int(requests["generated"].sum()) - (before.tokens if before else 0)
-    on_time = experience.is_on_time(counted)
-    latency = idle_latency(requests, end)
-    decided = ~_is_under_way(counted["phase"]) | (latency[counts] > 0)  # if the SLO is met
     return {
-        "smooth_goodput": float(_gained(requests, latency, slo, before).sum()) / seconds,
-        "slo_attainment": share_of(on_time),
-        "slo_attainment_decided": share_of(on_time[decided]),
-        "goodput_tok_s": float(counted["generated"][on_time].sum()) / seconds,
-        "goodput_req_s": float(on_time.sum()) / seconds,
-        "throughput_tok_s": tokens / seconds,
+        "smooth_goodput": float(gained.sum()) / seconds,
+        "slo_attainment": found.on_time / found.counted if found.counted else NAN,
+        "slo_attainment_decided": found.on_time / found.decided if found.decided else NAN,
+        "goodput_tok_s": found.on_time_tokens / seconds,
+        "goodput_req_s": found.on_time / seconds,
+        "throughput_tok_s": (found.tokens - (before.tokens if before else 0)) / seconds,
     }
 
 
@@ -284,8 +254,3 @@ def _moves(state: layout.State) -> Columns:
     return {"preemptions": preempted} | {
         name: float(cluster[name]) for name in ("handoffs", "migrations")
     }
-
-
-def _by_class(requests: np.ndarray, values: Floats, slo: Slo) -> Floats:
-    sums = np.bincount(requests["user_class"], values, minlength=len(slo.classes))
-    return sums.astype(np.float64)
