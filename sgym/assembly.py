@@ -6,7 +6,6 @@ import numpy as np
 from pydantic import ValidationError
 
 from sgym import profiles
-from sgym._jit import copied
 from sgym.config import Engine, Scenario, Slo
 from sgym.core import layout, metric
 from sgym.core.layout import Former, Migration, Penalty, RewardKind, Role
@@ -132,15 +131,13 @@ def _engine_record(scenario: Scenario, usable_blocks: int) -> np.ndarray:
     return records
 
 
-def seeded(cluster: np.ndarray, seed: int, router: str) -> np.ndarray:
-    """A copy of CLUSTER (1,) with the counters from which random numbers of this seed are made."""
-    record = copied(cluster)
+def set_seed(record: np.ndarray, seed: int, router: str) -> None:
+    """Write the counters of CLUSTER (1,) from which random numbers of this seed are made."""
     seeds = np.random.SeedSequence([seed, 0x5E17]).generate_state(3, np.uint32)
     for name, start in zip(("noise", "router", "policy"), seeds.tolist(), strict=True):
         record[f"{name}_counter"] = start << 24
     if router == "round_robin":
         record["router_counter"] = 0
-    return record
 
 
 def cluster_record(scenario: Scenario, track: bool) -> np.ndarray:

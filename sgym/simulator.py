@@ -14,7 +14,7 @@ from sgym.assembly import (
     machines,
     parameters_of,
     readers,
-    seeded,
+    set_seed,
     with_engine_of,
 )
 from sgym.config import Engine, Scenario
@@ -61,6 +61,10 @@ class Simulator:
         log: what to record, of "tokens", "iterations", "batches", "moves".
         track: keep the reward current, as `potential` needs it.
 
+    Attributes:
+        overwrites: True lets `reset` write over the arrays of the last episode, which is faster:
+            its states and results are lost then.
+
     Raises:
         ScenarioError, ProfileError, TraceError, PolicyError: with field, value and rule.
     """
@@ -93,6 +97,8 @@ class Simulator:
             )
         self._cluster = cluster_record(self.scenario, track)
         self._readers = readers(slo)
+        self.overwrites = False
+        self._last: tuple[np.ndarray, State, Memory] | None = None
         self.prepare(arrivals, log)
         self.seed = seed
         self.state: State
@@ -120,6 +126,7 @@ class Simulator:
             raise ScenarioError(f"log has {sorted(unknown)}, but only {build.LOGS} can be logged")
         self._arrivals = None if arrivals is None else self._own_arrivals(arrivals)
         self._blank = build.blank_state(self._engines, self._latency, self._cluster, log)
+        self._last = None
 
     def enlarge(self) -> None:
         """Double the logs and pools of `state`, where `core` says that one is full."""
@@ -171,14 +178,24 @@ class Simulator:
         drawn = self._arrivals
         if drawn is None:
             drawn = workload.generate(self.scenario, self.seed)
-        length = self.scenario.engine.max_model_len
-        requests = build.fresh_requests(drawn.arrivals, self._readers, length)
-        cluster = seeded(self._cluster, self.seed, self.scenario.cluster.router)
-        cluster["hash_block"] = drawn.hash_block  # prompt tokens per entry of `hashes`
-        self.state = build.begun(self._blank, requests, cluster, drawn.hashes)
-        self._memory = fresh_memory(self.state)
+        self._begin(drawn)
         self._warm_up()
         return self.advance(route, handoff)
+
+    def _begin(self, drawn: workload.Requests) -> None:
+        """Make the state of an episode, and the memory of the policies."""
+        rows, state, memory = self._last or (None, None, None)
+        count = len(drawn)
+        if self.overwrites and (rows is None or len(rows) < count):
+            rows = build.room_for(build.with_slack(count))
+        length = self.scenario.engine.max_model_len
+        requests = build.fresh_requests(drawn.arrivals, self._readers, length, rows)
+        self.state = build.begun(self._blank, requests, drawn.hashes, state)
+        self.state.cluster["hash_block"] = drawn.hash_block
+        set_seed(self.state.cluster, self.seed, self.scenario.cluster.router)
+        self._memory = fresh_memory(self.state, memory)
+        if self.overwrites and rows is not None:
+            self._last = rows, self.state, self._memory
 
     def _warm_up(self) -> None:
         start, end = self.window

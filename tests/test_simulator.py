@@ -1,10 +1,10 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
 import sgym
 from sgym import workload
-from sgym.assembly import seeded
-from sgym.core.layout import CLUSTER
 from sgym.errors import PolicyError, ScenarioError, SimulationError
 from sgym.policies import HOLD, Steering
 
@@ -60,14 +60,27 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_does_not():
     assert not same_bytes([runs[0].state.cluster], [runs[2].state.cluster])
 
 
-def test_a_record_is_seeded_with_the_bytes_between_its_fields():
-    record = np.frombuffer(bytearray(b"\xab" * CLUSTER.itemsize), CLUSTER)
-    used = [np.full(CLUSTER.itemsize, 0x11, np.uint8) for _ in range(50)]
-    del used  # whoever takes this memory and leaves gaps has other bytes in them
-    for made in [seeded(record, seed, "random") for seed in range(20)]:
-        for name in ("noise_counter", "router_counter", "policy_counter"):
-            made[name] = record[name]
-        assert made.tobytes() == record.tobytes()
+def test_an_episode_over_another_has_the_bytes_of_one_in_new_memory():
+    over = sgym.Simulator(scenario(cluster={"instances": 2}))
+    over.overwrites, clusters = True, []
+    for seed in range(4, 12):
+        over.reset(seed)
+        clusters.append(over.state.cluster)
+        fresh = sgym.Simulator(scenario(cluster={"instances": 2}), seed=seed)
+        length = min(len(over.state.dry), len(fresh.state.dry))
+        states = [made.state._replace(dry=made.state.dry[:length]) for made in (over, fresh)]
+        assert same_bytes(*states)
+        assert same_bytes([over.run().state.requests], [fresh.run().state.requests])
+    assert any(one is other for one, other in pairwise(clusters))
+
+
+def test_the_last_episode_stays_as_it_was_unless_it_is_to_be_written_over():
+    simulator = sgym.Simulator(scenario())
+    result = simulator.run()
+    before = [array.tobytes() for array in result.state]
+    simulator.reset(7)
+    simulator.run()
+    assert [array.tobytes() for array in result.state] == before
 
 
 def test_restoring_a_snapshot_continues_exactly():

@@ -12,6 +12,7 @@ from sgym._jit.references import (
     reader,
     table_size,
 )
+from sgym._jit.whole import clear, overwrite
 
 __all__ = [
     "LINE",
@@ -19,10 +20,12 @@ __all__ = [
     "addresses",
     "by_reference",
     "cache_directory",
+    "clear",
     "copied",
     "fetch",
     "fetch_at",
     "kernel",
+    "overwrite",
     "python_version",
     "reader",
     "table_size",

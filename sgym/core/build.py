@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sgym._jit import LINE, copied
-from sgym.core.fresh import fill
+from sgym._jit import LINE
+from sgym.core.fresh import fill, renew
 from sgym.core.layout import (
     AHEAD,
     BATCHED,
@@ -31,30 +31,43 @@ hand-off, migration, preemption, swap, rejection and change of role."""
 
 
 CHANGING = (
-    *("instances", "running", "events", "transfers", "blocks", "buckets", "tables", "ahead"),
+    *("cluster", "instances", "running", "events", "transfers"),
+    *("blocks", "buckets", "tables", "ahead"),
     *LOGS,
 )
 """Arrays of a State that a simulation writes, apart from those that depend on what it serves."""
 
 
-def fresh_requests(arrivals: np.ndarray, readers: np.ndarray, max_model_len: int) -> np.ndarray:
+def fresh_requests(
+    arrivals: np.ndarray,
+    readers: np.ndarray,
+    max_model_len: int,
+    room: np.ndarray | None = None,
+) -> np.ndarray:
     """REQUEST (n,) of a workload; outputs end where the model's context does.
 
     Args:
         arrivals: ARRIVAL (n,), sorted by arrival.
         readers: READER (classes,), into which `user_class` points.
         max_model_len: tokens of prompt and output together.
+        room: REQUEST (at least n,) from `room_for`, to be written over; none = new memory.
     """
-    requests = _aligned(len(arrivals), REQUEST)
+    count = len(arrivals)
+    requests = room_for(count) if room is None else room[:count]
     fill(requests, arrivals, readers, max_model_len)
     return requests
 
 
-def _aligned(count: int, dtype: np.dtype) -> np.ndarray:
-    """Zeros that start where a cache line does."""
-    memory = np.zeros(count * dtype.itemsize + LINE, np.uint8)
+def with_slack(count: int) -> int:
+    """Entries for so many requests, or for somewhat more in an episode written over this one."""
+    return 1 + count + count // 8
+
+
+def room_for(count: int) -> np.ndarray:
+    """REQUEST (count,), not written yet; it starts where a cache line does."""
+    memory = np.empty(count * REQUEST.itemsize + LINE, np.uint8)
     start = -memory.ctypes.data % LINE
-    return memory[start : start + count * dtype.itemsize].view(dtype)
+    return memory[start : start + count * REQUEST.itemsize].view(REQUEST)
 
 
 def blank_state(
@@ -109,24 +122,27 @@ def blank_state(
 def begun(
     blank: State,
     requests: np.ndarray,
-    cluster: np.ndarray | None = None,
     hashes: np.ndarray | None = None,
+    last: State | None = None,
 ) -> State:
     """A state that serves requests, at time 0; engines and latency are shared with `blank`.
 
     Args:
         blank: from `blank_state`.
         requests: REQUEST (num_requests,).
-        cluster: CLUSTER (1,), another than that of `blank`.
         hashes: int64, what REQUEST.first_hash points into; None = no prompts begin alike.
+        last: from `begun` with the same `blank`, to be written over; none = new memory.
     """
-    own = copied(blank.cluster) if cluster is None else cluster
-    own["num_requests"] = own["num_unfinished"] = len(requests)
-    changed = {name: copied(getattr(blank, name)) for name in CHANGING if getattr(blank, name).size}
-    if hashes is not None:
-        changed["hashes"] = hashes
-    dry = np.zeros(len(requests) + 1, EVENT)
-    return blank.replaced(requests=requests, cluster=own, dry=dry, **changed)
+    count = len(requests)
+    served = {"requests": requests, "hashes": blank.hashes if hashes is None else hashes}
+    if last is None or len(last.dry) <= count:
+        own = {name: np.empty_like(getattr(blank, name)) for name in CHANGING}
+        state = blank.replaced(dry=np.empty(with_slack(count), EVENT), **own, **served)
+    else:
+        state = last.replaced(**served)
+    renew(state, blank)
+    state.cluster["num_requests"] = state.cluster["num_unfinished"] = count
+    return state
 
 
 def _most_members(engines: np.ndarray) -> int:

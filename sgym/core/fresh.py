@@ -1,18 +1,38 @@
-"""Writing the requests of an episode, to which nothing has happened yet."""
+"""Writing what an episode starts with, into memory that has held anything."""
 
 import math
 
-from sgym._jit import kernel
+from sgym._jit import clear, kernel, overwrite
 from sgym.core.layout import NEVER, NONE
 
 
 @kernel
+def renew(state, blank) -> None:
+    """Let everything but requests, their hashes and what is shared be as in `blank`."""
+    overwrite(state.cluster, blank.cluster)
+    overwrite(state.instances, blank.instances)
+    overwrite(state.running, blank.running)
+    overwrite(state.events, blank.events)
+    overwrite(state.transfers, blank.transfers)
+    overwrite(state.blocks, blank.blocks)
+    overwrite(state.buckets, blank.buckets)
+    overwrite(state.tables, blank.tables)
+    overwrite(state.ahead, blank.ahead)
+    overwrite(state.tokens, blank.tokens)
+    overwrite(state.iterations, blank.iterations)
+    overwrite(state.batches, blank.batches)
+    overwrite(state.moves, blank.moves)
+    clear(state.dry)
+
+
+@kernel
 def fill(requests, arrivals, readers, max_model_len) -> None:
-    """Write REQUEST (n,), all zeros so far, from ARRIVAL (n,) and READER (classes,).
+    """Write REQUEST (n,) from ARRIVAL (n,) and READER (classes,).
 
     Outputs end where the model's context does: `max_model_len` tokens, prompt and output together.
     """
     for r in range(arrivals.size):
+        clear(requests[r : r + 1])
         request, arrival = requests[r], arrivals[r]
         write_workload(request, arrival, max_model_len)
         write_metric(request, readers[arrival["user_class"]])

@@ -26,11 +26,15 @@ class Lanes:
         plan: what all lanes have in common.
         count: how many there are.
         threads: how many share the work of a step; results do not depend on it.
+        overwrite: whether an episode is written over the last one of its lane, as
+            `Simulator.overwrites` says.
     """
 
-    def __init__(self, plan: Plan, count: int, threads: int = 1) -> None:
+    def __init__(self, plan: Plan, count: int, threads: int = 1, overwrite: bool = False) -> None:
         self.plan, self.count = plan, count
         self.simulators: list[Simulator] = [copy.copy(plan.simulator) for _ in range(count)]
+        for simulator in self.simulators:
+            simulator.overwrites = overwrite
         self.desks: list[Desk] = [self._fresh_desk(plan.simulator) for _ in range(count)]
         self.fleet = fleet.fresh_fleet(
             plan.simulator.state,

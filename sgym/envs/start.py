@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from sgym.core.build import with_slack
 from sgym.core.latency import iteration_time, prefill_attention
 from sgym.core.layout import INSTANCE, NONE, STEERED, State
 from sgym.envs import actions, observe
@@ -83,8 +84,12 @@ def restarted(desk: Desk, simulator: Simulator) -> Desk:
     desk.in_force["preemptions"] = 0
     desk.slots[:] = NONE
     restart(desk.triggers, start)
-    room = len(simulator.state.requests) + 1  # one more, to write what does not apply
-    steered = desk.steered if len(desk.steered) >= room else np.zeros(room, STEERED)
+    count = len(simulator.state.requests)
+    steered = desk.steered
+    if len(steered) <= count:  # one more than requests, to write what does not apply
+        steered = np.zeros(with_slack(count), STEERED)
+    if steered is desk.steered and simulator.memory is desk.memory:
+        return desk
     return desk.replaced(memory=simulator.memory, steered=steered)
 
 

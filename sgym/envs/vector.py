@@ -81,7 +81,7 @@ class ServingVectorEnv(VectorEnv[Observations, Any, np.ndarray]):
         self.single_action_space = self.plan.action_space
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
-        self._lanes = Lanes(self.plan, num_envs, threads)
+        self._lanes = Lanes(self.plan, num_envs, threads, overwrite=True)
         self._shape = (num_envs, *(self.single_action_space.shape or ()))
         self._most_steps = max_episode_steps
         self._steps = np.zeros(num_envs, np.int64)

@@ -1,10 +1,12 @@
 """What policies remember, as fixed-layout arrays: copying them copies a policy in mid-episode."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 
-from sgym._jit import References, by_reference
+from sgym._jit import References, by_reference, clear, kernel
+from sgym.core.build import with_slack
 from sgym.core.layout import INSTANCE, NONE, State
 
 # Which built-in policies decide, and their parameters. Meaning of each parameter: see registry.
@@ -106,7 +108,7 @@ class MemoryArrays(NamedTuple):
     """The arrays of a Memory."""
 
     clients: np.ndarray  # CLIENT (tenants,)
-    requests: np.ndarray  # REQUEST_MEMO (num_requests,)
+    requests: np.ndarray  # REQUEST_MEMO (num_requests or more,)
     instances: np.ndarray  # INSTANCE_MEMO (num_instances,)
     reports: np.ndarray  # INSTANCE (num_instances,): as last reported to the routers
     history: np.ndarray  # int32 (HISTORY,): output lengths of finished requests, a ring
@@ -134,19 +136,41 @@ by_reference(
 )
 
 
-def fresh_memory(state: State) -> Memory:
-    """The memory of policies that have seen nothing yet of this simulation."""
-    tenants = int(state.requests["tenant"].max(initial=0)) + 1
-    instances = np.zeros(len(state.instances), INSTANCE_MEMO)
-    instances["reported"] = -np.inf
-    instances["target"] = NONE
-    return Memory(
-        clients=np.zeros(tenants, CLIENT),
-        requests=np.zeros(len(state.requests), REQUEST_MEMO),
-        instances=instances,
-        reports=np.zeros(len(state.instances), INSTANCE),
-        history=np.zeros(HISTORY, np.int32),
-        ordered=np.zeros(HISTORY, np.int32),
-        samples=np.zeros((LISTS, state.running.shape[1] + 1, 2), np.int64),
-        policy=np.zeros(1, POLICY_MEMO),
-    )
+def fresh_memory(state: State, last: Memory | None = None) -> Memory:
+    """The memory of policies that have seen nothing yet of this simulation.
+
+    Args:
+        state: at its start.
+        last: of another simulation of the same instances, to be written over; none = new memory.
+    """
+    tenants, count = int(state.requests["tenant"].max(initial=0)) + 1, len(state.requests)
+    memory = last
+    if memory is None or len(memory.requests) < count or len(memory.clients) != tenants:
+        memory = Memory(
+            clients=np.empty(tenants, CLIENT),
+            requests=np.empty(with_slack(count), REQUEST_MEMO),
+            instances=np.empty(len(state.instances), INSTANCE_MEMO),
+            reports=np.empty(len(state.instances), INSTANCE),
+            history=np.empty(HISTORY, np.int32),
+            ordered=np.empty(HISTORY, np.int32),
+            samples=np.empty((LISTS, state.running.shape[1] + 1, 2), np.int64),
+            policy=np.empty(1, POLICY_MEMO),
+        )
+    forget(memory)
+    return memory
+
+
+@kernel
+def forget(memory: Memory) -> None:
+    """Write what a memory starts with."""
+    clear(memory.clients)
+    clear(memory.requests)
+    clear(memory.instances)
+    clear(memory.reports)
+    clear(memory.history)
+    clear(memory.ordered)
+    clear(memory.samples)
+    clear(memory.policy)
+    for memo in memory.instances:
+        memo["reported"] = -math.inf
+        memo["target"] = NONE
