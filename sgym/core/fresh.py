@@ -11,18 +11,18 @@ def renew(state, blank) -> None:
     """Let everything but requests, their hashes and what is shared be as in `blank`."""
     overwrite(state.cluster, blank.cluster)
     overwrite(state.instances, blank.instances)
-    overwrite(state.running, blank.running)
-    overwrite(state.events, blank.events)
-    overwrite(state.transfers, blank.transfers)
     overwrite(state.blocks, blank.blocks)
     overwrite(state.buckets, blank.buckets)
-    overwrite(state.tables, blank.tables)
-    overwrite(state.ahead, blank.ahead)
-    overwrite(state.tokens, blank.tokens)
-    overwrite(state.iterations, blank.iterations)
-    overwrite(state.batches, blank.batches)
-    overwrite(state.moves, blank.moves)
+    clear(state.running)
+    clear(state.events)
     clear(state.dry)
+    clear(state.transfers)
+    clear(state.tables)
+    clear(state.ahead)
+    clear(state.tokens)
+    clear(state.iterations)
+    clear(state.batches)
+    clear(state.moves)
 
 
 @kernel

@@ -25,6 +25,8 @@ class Gains(NamedTuple):
     decided: int  # of which it is certain whether they meet the token SLO
     on_time: int  # which have met it
     on_time_tokens: int  # delivered to these
+    ttft: Floats  # seconds to the first token, of those that have one
+    tpot: Floats  # seconds per output token after it, of those with several that have finished
 
 
 def gains(requests: np.ndarray, window: tuple[float, float], slo: Slo) -> Gains:
@@ -35,10 +37,10 @@ def gains(requests: np.ndarray, window: tuple[float, float], slo: Slo) -> Gains:
         window: start and end, seconds.
         slo: the metric.
     """
-    benefit = np.zeros(len(slo.classes))
-    form = int(Penalty[slo.penalty.upper()])
-    sums = _sum_up(requests, *window, form, slo.penalty_cap, slo.scale_by_tokens, benefit)
-    return Gains(benefit, *sums)
+    benefit, (ttft, tpot) = np.zeros(len(slo.classes)), np.empty((2, len(requests)))
+    form, cap, by_tokens = int(Penalty[slo.penalty.upper()]), slo.penalty_cap, slo.scale_by_tokens
+    *sums, first, paced = _sum_up(requests, *window, form, cap, by_tokens, benefit, ttft, tpot)
+    return Gains(benefit, *sums, ttft[:first], tpot[:paced])
 
 
 @kernel
@@ -50,8 +52,10 @@ def _sum_up(
     cap: float,
     by_tokens: bool,
     benefit: np.ndarray,
-) -> tuple[int, int, int, int, int]:
-    tokens = counted = decided = on_time = on_time_tokens = 0
+    ttft: np.ndarray,
+    tpot: np.ndarray,
+) -> tuple[int, int, int, int, int, int, int]:
+    tokens = counted = decided = on_time = on_time_tokens = first = paced = 0
     for request in requests:
         arrived = request["phase"] != PENDING and request["arrival"] <= end
         latency = _idle_latency(request, arrived, end)
@@ -72,7 +76,14 @@ def _sum_up(
         if phase == FINISHED and request["lateness"] <= 0.0:
             on_time += 1
             on_time_tokens += request["generated"]
-    return tokens, counted, decided, on_time, on_time_tokens
+        if not math.isnan(request["first_token"]):
+            ttft[first] = request["first_token"] - request["arrival"]
+            first += 1
+        if not math.isnan(request["finish"]) and request["output"] > 1:
+            steps = request["output"] - 1.0
+            tpot[paced] = (request["finish"] - request["first_token"]) / steps
+            paced += 1
+    return tokens, counted, decided, on_time, on_time_tokens, first, paced
 
 
 @kernel

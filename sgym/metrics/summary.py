@@ -103,15 +103,12 @@ def headline(
 ) -> Columns:
     """Some columns of `summarize`, for whoever ends many short windows: in a third of its time."""
     found = gains(state.requests, window, slo)
-    counted = state.requests
-    if found.counted < len(counted):
-        counted = _that_count(counted, window)
     sums, before = _moves(state), baseline.engines if baseline else {}
     gained = found.benefit - baseline.benefit if baseline else found.benefit
     return {
         **_worth(found, gained, window[1] - window[0], baseline),
-        **percentiles("ttft", experience.time_to_first_token(counted), 50, 99),
-        **percentiles("tpot", experience.time_per_output_token(counted), 50, 99),
+        **percentiles("ttft", found.ttft, 50, 99),
+        **percentiles("tpot", found.tpot, 50, 99),
         **{
             f"num_{name}": sums[name] - before.get(name, 0.0)
             for name in ("preemptions", "handoffs", "migrations")
@@ -146,7 +143,7 @@ def request_columns(
         "num_refused": float((phase == layout.REFUSED).sum()),
         "num_unfinished": float(_is_under_way(phase).sum()),
     }
-    columns |= _latencies(counted, end)
+    columns |= _latencies(counted, found, end)
     columns |= {
         "attainment_ttft_tbt": share_of(experience.meets_ttft_tbt(counted, slo)),
         "attainment_ttft_tpot": share_of(experience.meets_ttft_tpot(counted, slo)),
@@ -182,9 +179,8 @@ def _worth(found: Gains, gained: Floats, seconds: float, before: Baseline | None
     }
 
 
-def _latencies(counted: np.ndarray, end: float) -> Columns:
-    ttft = experience.time_to_first_token(counted)
-    tpot = experience.time_per_output_token(counted)
+def _latencies(counted: np.ndarray, found: Gains, end: float) -> Columns:
+    ttft, tpot = found.ttft, found.tpot
     e2e = experience.end_to_end(counted)
     idle = np.maximum(idle_latency(counted, end), 0.0)
     return (

@@ -86,13 +86,13 @@ def _marks(draw: Draw, total: float, limit: int | None) -> np.ndarray:
     """Running sums of gaps up to `total`; float64 (n,)."""
     batch = int(total + 4.0 * np.sqrt(total)) + 16
     batch = _at_most(batch, None if limit is None else limit + 1)
-    parts, reached, count = [np.empty(0)], 0.0, 0
+    parts, reached, count = [], 0.0, 0
     while reached < total and (limit is None or count < limit):
         sums = reached + np.cumsum(draw(batch))
         parts.append(sums)
         reached, count = float(sums[-1]), count + len(sums)
-    marks = np.concatenate(parts)
-    return marks[marks < total][:limit]
+    marks = np.concatenate(parts) if len(parts) > 1 else parts[0]
+    return marks[: np.searchsorted(marks, total)][:limit]
 
 
 def _points(count: float, name: str, each: int = 1) -> int:

@@ -25,12 +25,16 @@ def draw_lengths(
     """
     normals = stream(seed, Purpose.LENGTHS)
     mixture = stream(seed, Purpose.COMPONENTS) if len(components) > 1 else None
-    parts: list[np.ndarray] = [np.empty((3, 0), np.int64)]
+    parts: list[np.ndarray] = []
     found, drawn, rejected, size = 0, 0, 0, count
+    if max_prompt is not None:
+        size += 16 + count // 32  # so that few rejected ones are made up for at once
     while found < count:
         uniforms = None if mixture is None else mixture.random(size)
         batch = sample_lengths(components, normals.standard_normal((size, 2)), uniforms)
-        kept = batch if max_prompt is None else batch[:, batch[0] <= max_prompt]
+        kept = batch
+        if max_prompt is not None:
+            kept = batch.compress(batch[0] <= max_prompt, axis=1)
         parts.append(kept)
         found, drawn = found + kept.shape[1], drawn + size
         rejected = 0 if kept.shape[1] else rejected + size
@@ -40,7 +44,8 @@ def draw_lengths(
                 f"{rejected} prompts in a row were longer"
             )
         size = min(count, 16 + 2 * (count - found) * drawn // max(found, 1))  # twice as many as due
-    prompt, output, component = np.concatenate(parts, axis=1)[:, :count]
+    whole = parts[0] if len(parts) == 1 else np.concatenate([np.empty((3, 0), np.int64), *parts], 1)
+    prompt, output, component = whole[:, :count]
     return prompt, output, component
 
 
@@ -80,7 +85,7 @@ def _sample(component: Lengths, normals: np.ndarray) -> tuple[np.ndarray, np.nda
 
 def lognormal(median: int, sigma: float, normals: np.ndarray) -> np.ndarray:
     """Whole tokens, at least 1; float64 like `normals`."""
-    return np.clip(np.rint(median * np.exp(sigma * normals)), 1, MAX_TOKENS)
+    return np.minimum(np.maximum(np.rint(median * np.exp(sigma * normals)), 1), MAX_TOKENS)
 
 
 def pick_by_share(shares: Sequence[float], uniforms: np.ndarray) -> np.ndarray:
