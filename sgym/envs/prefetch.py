@@ -10,7 +10,7 @@ from sgym._jit import LINE, fetch, fetch_at, kernel, table_size
 from sgym.core.layout import CLUSTER, ENGINE, INSTANCE, NONE, State
 from sgym.envs.desk import SETTINGS, Desk
 from sgym.envs.fleet import desk_at, state_at
-from sgym.envs.shown import num_hidden_running
+from sgym.envs.shown import waiting_slots
 from sgym.policies.trigger import TRIGGER
 
 
@@ -57,13 +57,15 @@ def fetch_heads(state, desk):
 
 @kernel
 def fetch_requests(state, desk):
-    """Ask for the requests that a lane has shown, its next arrival, and its newest gap's count."""
+    """Ask for the requests that run or are shown, the next arrival, and the newest gap's count."""
     cluster = state.cluster[0]
-    for r in desk.slots:
-        if r != NONE:
-            fetch(state.requests, r, HOT_LINES)
     i = max(cluster["instance"], 0)
-    for k in range(num_hidden_running(state.instances[i], desk.slots.size)):
+    instance = state.instances[i]
+    for k in range(instance["num_running"]):
         fetch(state.requests, state.running[i, k], HOT_LINES)
+    first, last = waiting_slots(instance, desk.slots.size)
+    for place in range(first, last):
+        if desk.slots[place] != NONE:
+            fetch(state.requests, desk.slots[place], HOT_LINES)
     fetch(state.requests, cluster["next_arrival"], HOT_LINES)
     fetch(cluster["gaps"], cluster["last_bin"], 1)

@@ -14,6 +14,17 @@ def num_hidden_running(instance, count):
 
 
 @kernel
+def waiting_slots(instance, count):
+    """Where among `count` slots the waiting requests stand: from the first one to before the last.
+
+    Those in places that are lent to them come first, in reverse.
+    """
+    half, num_waiting = count // 2, instance["num_waiting"]
+    lent = min(max(0, num_waiting - (count - half)), max(0, half - instance["num_running"]))
+    return half - lent, min(count, half + num_waiting)
+
+
+@kernel
 def fill_slots(state, i, slots):
     """Write the requests of instance `i` that an agent sees; NONE where a slot is empty.
 
