@@ -147,49 +147,50 @@ READER = np.dtype(
 )
 
 # What a simulation reads and writes all the time stands first, in cache lines (`_jit.LINE`) of
-# fields that are used together; the first three are what `envs/prefetch.py` asks for.
+# fields that are used together: a walk along the queue needs the first one, an agent that sees a
+# waiting request the second one too, and what happens to a running one all three.
 REQUEST = np.dtype(
     [
-        # --- its place in the queue ---
+        # --- its place in the queue, and how long its reader will wait ---
         ("phase", np.int32),  # Phase
         ("held", np.int32),  # 1: preempted by a policy, not admitted before the next Steering;
         # 2: preempted by the engine in this pass, which may not admit it (vllm_v0)
         ("next", np.int32),  # request; list of waiting requests
         ("previous", np.int32),  # request
-        ("left", np.int32),  # tree of waiting requests: request
-        ("right", np.int32),  # request
-        ("parent", np.int32),  # request
         ("steering", np.int32),  # number of the Steering that gave it its scores
-        ("rank", np.int64),  # order among equal scores
-        ("waiting_score", np.float64),  # Steering
-        ("running_score", np.float64),  # Steering
         ("instance", np.int32),
         ("preemptions", np.int32),
-        # --- how far it is ---
+        ("prompt", np.int32),  # tokens
+        ("rank", np.int64),  # order among equal scores
+        ("waiting_score", np.float64),  # Steering
         ("due", np.float64),  # seconds; when the next token is due
         ("lateness", np.float64),  # seconds; worst over the delivered tokens
+        # --- what else is seen of it ---
+        ("running_score", np.float64),  # Steering
         ("arrival", np.float64),  # seconds
-        ("prompt", np.int32),  # tokens
-        ("output", np.int32),  # tokens
-        ("generated", np.int32),  # tokens delivered so far
-        ("computed", np.int32),  # tokens whose KV is in memory
-        ("scheduled", np.int32),  # tokens in the iteration under way (async: in the newest one)
-        ("placeholders", np.int32),  # async scheduling: tokens under way, not known yet
-        ("blocks", np.int32),  # KV blocks held on its instance
-        ("prefilling", np.int32),  # 1: running, and some known token is not yet scheduled
-        ("dry", np.int32),  # 0: not overdue, 1: penalty grows, 2: penalty at its cap
-        ("tracked", np.int32),  # 1: has an entry in the heap of dry times
-        # --- what the reader experiences ---
         ("token_time", np.float64),  # seconds per token: V of the metric
         ("weight", np.float64),  # value of a token
         ("alpha", np.float64),  # tokens lost per second of lateness, times weight
+        ("generated", np.int32),  # tokens delivered so far
+        ("computed", np.int32),  # tokens whose KV is in memory
+        ("blocks", np.int32),  # KV blocks held on its instance
+        ("other", np.int32),  # WAITING: where its KV lies; RUNNING: where it is copied to; or HOST
+        ("priority", np.int32),
+        ("predicted", np.float32),  # tokens; NaN = no prediction
+        # --- what happens to it in an iteration ---
+        ("prefilling", np.int32),  # 1: running, and some known token is not yet scheduled
+        ("output", np.int32),  # tokens
+        ("scheduled", np.int32),  # tokens in the iteration under way (async: in the newest one)
+        ("placeholders", np.int32),  # async scheduling: tokens under way, not known yet
+        ("dry", np.int32),  # 0: not overdue, 1: penalty grows, 2: penalty at its cap
+        ("tracked", np.int32),  # 1: has an entry in the heap of dry times
+        ("stays", np.int32),  # 1: was prefilled on a prefill instance and decodes there too
+        ("left", np.int32),  # tree of waiting requests: request
+        ("right", np.int32),  # request
+        ("parent", np.int32),  # request
         ("last_token", np.float64),  # seconds; delivery of the newest token
         ("late_sum", np.float64),  # seconds; sum over tokens of the worst lateness so far
         ("longest_gap", np.float64),  # seconds; longest time between two tokens
-        ("priority", np.int32),
-        ("predicted", np.float32),  # tokens; NaN = no prediction
-        ("other", np.int32),  # WAITING: where its KV lies; RUNNING: where it is copied to; or HOST
-        ("stays", np.int32),  # 1: was prefilled on a prefill instance and decodes there too
         # --- its life ---
         ("streamed", np.float64),  # seconds of its prefill in which KV could be sent layer by layer
         ("first_delay", np.float64),  # seconds: D0 of the metric

@@ -23,7 +23,7 @@ STATE_LINES, DESK_LINES = _lines(table_size(State)), _lines(table_size(Desk))
 CLUSTER_LINES = _lines(CLUSTER.fields["gaps"][1])  # type: ignore[index]  # all before the histogram
 INSTANCE_LINES, ENGINE_LINES = _lines(INSTANCE.itemsize), _lines(ENGINE.itemsize)
 SETTINGS_LINES, TRIGGER_LINES = _lines(SETTINGS.itemsize), _lines(TRIGGER.itemsize)
-HOT_LINES = 3  # of a request: its place, how far it is, what its reader experiences
+RUNS, WAITS = 3, 2  # lines of REQUEST that a request needs while it runs, or waits in a slot
 SLOTS_LINES = 4  # 64 slots
 
 
@@ -62,10 +62,10 @@ def fetch_requests(state, desk):
     i = max(cluster["instance"], 0)
     instance = state.instances[i]
     for k in range(instance["num_running"]):
-        fetch(state.requests, state.running[i, k], HOT_LINES)
+        fetch(state.requests, state.running[i, k], RUNS)
     first, last = waiting_slots(instance, desk.slots.size)
     for place in range(first, last):
         if desk.slots[place] != NONE:
-            fetch(state.requests, desk.slots[place], HOT_LINES)
-    fetch(state.requests, cluster["next_arrival"], HOT_LINES)
+            fetch(state.requests, desk.slots[place], WAITS)
+    fetch(state.requests, cluster["next_arrival"], RUNS)
     fetch(cluster["gaps"], cluster["last_bin"], 1)
