@@ -19,6 +19,20 @@ from sgym.envs.slots import act_scores, act_slots, offer_migrations, valid_verbs
 
 
 @kernel
+def accept(given, choices, actions):
+    """Write the whole numbers of actions, int64 (N, numbers); False if one is no choice.
+
+    There are `choices` of each, int64 (numbers,), from 0.
+    """
+    fine = True
+    for k in range(given.shape[0]):
+        for j in range(given.shape[1]):
+            fine &= (given[k, j] >= 0) & (given[k, j] < choices[j])
+            actions[k, j] = given[k, j]
+    return fine
+
+
+@kernel
 def act(state, desk, action):
     """Carry an action out; returns how many of its parts did not apply.
 

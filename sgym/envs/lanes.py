@@ -10,7 +10,7 @@ from gymnasium import spaces
 
 from sgym._jit import addresses
 from sgym.core.layout import DONE, FULL
-from sgym.envs import fleet, loop
+from sgym.envs import decode, fleet, loop
 from sgym.envs.desk import Desk
 from sgym.envs.features import TABLES
 from sgym.envs.plan import Plan
@@ -44,6 +44,9 @@ class Lanes:
             int(np.prod(plan.action_space.shape or (1,))),
             plan.layout.mask_length,
         )
+        space = plan.action_space
+        choices = [space.n] if isinstance(space, spaces.Discrete) else getattr(space, "nvec", [])
+        self._choices = np.array(choices, np.int64)  # of each number of an action
         bounds = np.linspace(0, count, min(threads, count) + 1).astype(int)
         self._shards = list(zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True))
         self._pool = ThreadPoolExecutor(len(self._shards)) if len(self._shards) > 1 else None
@@ -112,12 +115,10 @@ class Lanes:
             np.clip(array, -1.0, 1.0, out=taken, casting="unsafe")
             fine = not np.isnan(taken).any()
         else:
-            most = space.n if discrete else space.nvec  # type: ignore[attr-defined]
-            fine = array.min() >= 0 and bool((array < most).all())
-            if fine and array.dtype.kind != "i":
-                fine = bool((array == np.floor(array)).all())
-            if fine:
-                taken[:] = array
+            with np.errstate(invalid="ignore"):  # NaN becomes a number that is not equal to it
+                whole = np.ascontiguousarray(array, np.int64)
+            fine = whole is array or bool((whole == array).all())
+            fine = fine and decode.accept(whole, self._choices, taken)
         if not fine:
             raise no_action(space, action)
 

@@ -130,7 +130,7 @@ class ServingVectorEnv(VectorEnv[Observations, Any, np.ndarray]):
                 self._randoms[k], _ = seeding.np_random(seeds[k])
             self._begin(k, workloads[k])
         self._lanes.run()
-        return self._seen(), self._infos(chosen, None, np.arange(self.num_envs))
+        return self._seen(), self._infos(chosen.copy(), None, np.arange(self.num_envs))
 
     def _begin(self, k: int, workload: int | None = None) -> None:
         random = self._randoms[k]
@@ -225,7 +225,7 @@ class ServingVectorEnv(VectorEnv[Observations, Any, np.ndarray]):
         }
         if fleet.masks.size:
             infos["action_mask"] = fleet.masks.copy() if self.copy else fleet.masks
-        infos |= {f"_{name}": present.copy() for name in infos}
+        infos |= dict.fromkeys([f"_{name}" for name in infos], present)
         if over is not None and over.any():
             found = {k: self._lanes.metrics(k) for k in np.flatnonzero(over).tolist()}
             for name in self.plan.final:

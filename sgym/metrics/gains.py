@@ -20,13 +20,13 @@ class Gains(NamedTuple):
     """Sums over requests."""
 
     benefit: Floats  # weighted tokens at the window's end per class, over all requests
+    ttft: Floats  # seconds to the first token, of those counted that have one
+    tpot: Floats  # seconds per token after it, of those counted that have finished with several
     tokens: int  # delivered, over all requests
     counted: int  # requests that count in the window; the others below are some of these
     decided: int  # of which it is certain whether they meet the token SLO
     on_time: int  # which have met it
     on_time_tokens: int  # delivered to these
-    ttft: Floats  # seconds to the first token, of those that have one
-    tpot: Floats  # seconds per output token after it, of those with several that have finished
 
 
 def gains(requests: np.ndarray, window: tuple[float, float], slo: Slo) -> Gains:
@@ -39,8 +39,9 @@ def gains(requests: np.ndarray, window: tuple[float, float], slo: Slo) -> Gains:
     """
     benefit, (ttft, tpot) = np.zeros(len(slo.classes)), np.empty((2, len(requests)))
     form, cap, by_tokens = int(Penalty[slo.penalty.upper()]), slo.penalty_cap, slo.scale_by_tokens
-    *sums, first, paced = _sum_up(requests, *window, form, cap, by_tokens, benefit, ttft, tpot)
-    return Gains(benefit, *sums, ttft[:first], tpot[:paced])
+    sums = _sum_up(requests, *window, form, cap, by_tokens, benefit, ttft, tpot)
+    first, paced, *counts = sums
+    return Gains(benefit, ttft[:first], tpot[:paced], *counts)
 
 
 @kernel
@@ -55,7 +56,7 @@ def _sum_up(
     ttft: np.ndarray,
     tpot: np.ndarray,
 ) -> tuple[int, int, int, int, int, int, int]:
-    tokens = counted = decided = on_time = on_time_tokens = first = paced = 0
+    first = paced = tokens = counted = decided = on_time = on_time_tokens = 0
     for request in requests:
         arrived = request["phase"] != PENDING and request["arrival"] <= end
         latency = _idle_latency(request, arrived, end)
@@ -83,7 +84,7 @@ def _sum_up(
             steps = request["output"] - 1.0
             tpot[paced] = (request["finish"] - request["first_token"]) / steps
             paced += 1
-    return tokens, counted, decided, on_time, on_time_tokens, first, paced
+    return first, paced, tokens, counted, decided, on_time, on_time_tokens
 
 
 @kernel
