@@ -2,7 +2,7 @@
 
 import math
 
-from sgym._jit import kernel
+from sgym._jit import fetch, kernel
 from sgym.core import (
     ahead,
     batch,
@@ -165,13 +165,23 @@ def deliver(requests, cluster, tokens, r, now):
         if gap > request["longest_gap"]:
             request["longest_gap"] = gap
         if gap != cluster["last_gap"]:
+            book_gaps(cluster, gap_bin(gap))
             cluster["last_gap"] = gap
-            cluster["last_bin"] = gap_bin(gap)
-        cluster["gaps"][cluster["last_bin"]] += 1
+        cluster["last_count"] += 1
     request["last_token"] = now
     metric.deliver(cluster, request, now)
     if tokens.size > 0:
         log.token(tokens, cluster, r, request["generated"], now)
+
+
+@kernel
+def book_gaps(cluster, place):
+    """Count from now on gaps in another bin; the last ones go to the histogram."""
+    if place != cluster["last_bin"]:
+        cluster["gaps"][cluster["last_bin"]] += cluster["last_count"]
+        cluster["last_bin"] = place
+        cluster["last_count"] = 0
+        fetch(cluster["gaps"], place, 1)
 
 
 @kernel

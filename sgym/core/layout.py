@@ -394,11 +394,9 @@ CLUSTER = np.dtype(
         ("num_tables", np.int32),  # entries of `tables` ever used
         ("free_table", np.int32),  # first of those free again
         ("num_free_tables", np.int32),  # how many are free again
-        (
-            "last_gap",
-            np.float64,
-        ),  # seconds; the newest gap and its bin, so that equal gaps cost one
-        ("last_bin", np.int32),
+        ("last_gap", np.float64),  # seconds; the newest time between two tokens
+        ("last_bin", np.int32),  # of the histogram: that of the newest gap
+        ("last_count", np.int64),  # those in that bin which are not in the histogram yet
         ("gaps", np.int64, (GAP_BINS,)),  # histogram of the times between tokens
     ],
     align=True,

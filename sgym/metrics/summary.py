@@ -44,7 +44,7 @@ def baseline(state: layout.State, slo: Slo, at: float) -> Baseline:
         benefit=gains(state.requests, (at, at), slo).benefit,
         tokens=int(state.requests["generated"].sum()),
         recomputed=int(state.requests["recomputed"].sum()),
-        gaps=state.cluster[0]["gaps"].copy(),
+        gaps=_gap_counts(state),
         engines=_engine_sums(state, at),
     )
 
@@ -69,7 +69,7 @@ def summarize(
     before = baseline
     seconds = window[1] - window[0]
     columns = request_columns(state.requests, slo, window, before)
-    gaps = state.cluster[0]["gaps"] - (before.gaps if before else 0)
+    gaps = _gap_counts(state) - (before.gaps if before else 0)
     columns |= time_between_tokens(GAP_MIDDLES, gaps)
     sums = _engine_sums(state, window[1])
     if before:
@@ -242,6 +242,14 @@ def _engine_sums(state: layout.State, at: float) -> Columns:
             ),
         }
     )
+
+
+def _gap_counts(state: layout.State) -> np.ndarray:
+    """Histogram of the times between tokens, the newest ones included."""
+    cluster = state.cluster[0]
+    counts = cluster["gaps"].copy()
+    counts[cluster["last_bin"]] += cluster["last_count"]
+    return counts
 
 
 def _moves(state: layout.State) -> Columns:

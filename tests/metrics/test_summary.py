@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+import sgym
 from sgym.config import Slo
 from sgym.core import build, layout
 from sgym.metrics import baseline, benefit, from_token_times, requests_frame, summarize
@@ -140,6 +141,19 @@ def test_times_between_tokens_come_from_the_histogram():
     assert columns["tbt_p99"] == pytest.approx(high)
     assert columns["tbt_mean"] == pytest.approx(0.9 * low + 0.1 * high)
     assert pytest.approx(low) == GAP_MIDDLES[100]
+
+
+@pytest.mark.parametrize("horizon", [8.0, 64.0])
+def test_the_histogram_has_each_time_between_tokens_of_a_run(horizon):
+    episode = sgym.load_scenario("tiny", {"episode.duration": horizon})
+    result = sgym.simulate(episode, seed=2, log=("tokens",))
+    gaps = result.tokens.groupby("request")["time"].diff().dropna()
+    assert result.summary["tbt_mean"] == pytest.approx(gaps.mean(), rel=0.01)
+    for rank in (50, 90, 99):
+        exact = np.percentile(gaps, rank, method="inverted_cdf")
+        assert result.summary[f"tbt_p{rank}"] == pytest.approx(exact, rel=0.0051)
+    cluster = result.state.cluster[0]
+    assert cluster["gaps"].sum() + cluster["last_count"] == len(gaps)
 
 
 def test_percentiles_of_times_between_tokens_do_not_need_sorted_gaps():
