@@ -60,16 +60,17 @@ def drawn_before(given: dict, threads: int, seconds: float, seed: int, verbs: st
         for actions in drawn:
             _, _, terminated, truncated, _ = env.step(actions)
             ended |= terminated | truncated
-    last, iterations, steps = _iterations(lanes), 0, 0
-    start, wall = time.process_time(), time.perf_counter()
-    while time.process_time() - start < seconds:
+    last, iterations, steps, passed, waited = _iterations(lanes), 0, 0, 0.0, 0.0
+    while passed < seconds:
+        start, wall = time.process_time(), time.perf_counter()
         for actions in drawn:
             env.step(actions)
+        passed += time.process_time() - start
+        waited += time.perf_counter() - wall
         steps += len(drawn) * MANY
         now = _iterations(lanes)
         iterations += int(np.where(now >= last, now - last, now).sum())
         last = now
-    passed, waited = time.process_time() - start, time.perf_counter() - wall
     env.close()
     return {
         "steps_per_cpu_s": steps / passed,
