@@ -29,12 +29,18 @@ def is_held(request):
 
 
 @kernel
-def count_waiting(instance, request, sign):
-    """Keep the counters of the waiting queue in step with one request that joins or leaves."""
+def count_scored(instance, request, sign):
+    """What `count_waiting` does with those that are held or have a score."""
     held = 1 if is_held(request) else 0
-    instance["num_waiting"] += sign
     instance["num_held"] += sign * held
     instance["num_scored"] += sign * (1 if held or request["waiting_score"] != 0.0 else 0)
+
+
+@kernel
+def count_waiting(instance, request, sign):
+    """Keep the counters of the waiting queue in step with one request that joins or leaves."""
+    count_scored(instance, request, sign)
+    instance["num_waiting"] += sign
     instance["waiting_tokens"] += sign * (
         request["prompt"] + request["generated"] - request["computed"]
     )

@@ -146,9 +146,10 @@ def score(requests, instance, entry):
 @kernel
 def rescore(requests, instance, r, waiting_score):
     """Move a waiting request to the place of another score."""
-    batch.dequeue(requests, instance, r)
+    queue.remove(requests, instance, r)
+    batch.count_scored(instance, requests[r], -1)
     requests[r]["waiting_score"] = waiting_score
-    batch.count_waiting(instance, requests[r], 1)
+    batch.count_scored(instance, requests[r], 1)
     queue.insert(requests, instance, r)
 
 
@@ -184,9 +185,7 @@ def settle(requests, engine, instance):
 @kernel
 def unscore(engine, instance, request, rank):
     """Take score and hold from a waiting request, and give it a rank."""
-    held = batch.is_held(request)
-    instance["num_held"] -= 1 if held else 0
-    instance["num_scored"] -= 1 if held or request["waiting_score"] != 0.0 else 0
+    batch.count_scored(instance, request, -1)
     request["waiting_score"] = 0.0
     request["held"] = 0
     set_rank(engine, request, rank)
