@@ -136,7 +136,7 @@ class Lanes:
     def metrics(self, k: int) -> dict[str, float]:
         """What the `info` of the last step of lane `k` says of its episode."""
         columns = self.simulators[k].result().headline
-        return {name: float(columns[name]) for name in self.plan.final}
+        return {name: columns[name] for name in self.plan.final}
 
     def snapshot(self, k: int) -> tuple[Any, ...]:
         """A copy of everything of lane `k` that changes."""

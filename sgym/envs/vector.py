@@ -21,6 +21,8 @@ from sgym.errors import ScenarioError, SimulationError
 
 Observations = dict[str, np.ndarray]
 Infos = dict[str, Any]
+NOBODY = np.zeros(0, np.int64)  # numbers of no environments
+
 Step = tuple[Observations, np.ndarray, np.ndarray, np.ndarray, Infos]
 
 
@@ -85,7 +87,7 @@ class ServingVectorEnv(VectorEnv[Observations, Any, np.ndarray]):
         self._shape = (num_envs, *(self.single_action_space.shape or ()))
         self._most_steps = max_episode_steps
         self._steps = np.zeros(num_envs, np.int64)
-        self._ended = np.ones(num_envs, np.bool_)  # episodes that have to be begun
+        self._ended = np.arange(num_envs)  # those whose next episode has to be begun
         self._randoms: list[np.random.Generator | None] = [None] * num_envs
 
     @property
@@ -129,6 +131,7 @@ class ServingVectorEnv(VectorEnv[Observations, Any, np.ndarray]):
             if seeds[k] is not None or self._randoms[k] is None:
                 self._randoms[k], _ = seeding.np_random(seeds[k])
             self._begin(k, workloads[k])
+        self._ended = np.setdiff1d(self._ended, np.flatnonzero(chosen))
         self._lanes.run()
         return self._seen(), self._infos(chosen.copy(), None, np.arange(self.num_envs))
 
@@ -138,7 +141,6 @@ class ServingVectorEnv(VectorEnv[Observations, Any, np.ndarray]):
             raise SimulationError("no episode is under way: call reset()")
         drawn = int(random.integers(2**31))
         self._lanes.begin(k, drawn if workload is None else workload)
-        self._ended[k] = False
         self._steps[k] = 0
 
     def step(self, actions: Any) -> Step:
@@ -149,7 +151,7 @@ class ServingVectorEnv(VectorEnv[Observations, Any, np.ndarray]):
             PolicyError: an action does not lie in the action space.
         """
         lanes, rows = self._lanes, self._lanes.fleet.lanes
-        begun = np.flatnonzero(self._ended)
+        begun = self._ended
         if begun.size and self.autoreset_mode != AutoresetMode.NEXT_STEP:
             raise SimulationError(
                 f"environment {begun[0]} is in no episode: call reset(), or "
@@ -160,7 +162,8 @@ class ServingVectorEnv(VectorEnv[Observations, Any, np.ndarray]):
         self._steps += 1
         for k in begun.tolist():
             self._begin(k)
-        over = lanes.over if lanes.run() else np.zeros(self.num_envs, np.bool_)
+        some_over = lanes.run()
+        over = lanes.over if some_over else np.zeros(self.num_envs, np.bool_)
         rewards = rows["reward"].copy()
         if begun.size:
             over[begun], rewards[begun] = False, 0.0
@@ -168,18 +171,19 @@ class ServingVectorEnv(VectorEnv[Observations, Any, np.ndarray]):
         truncated = over & ~terminated
         if self._most_steps is not None:
             truncated |= (self._steps >= self._most_steps) & ~terminated
-        self._ended = terminated | truncated
-        infos = self._infos(np.ones(self.num_envs, np.bool_), over, begun)
-        if self.autoreset_mode == AutoresetMode.SAME_STEP and self._ended.any():
-            infos = self._begin_anew(infos)
+        everyone, ended = np.ones(self.num_envs, np.bool_), terminated | truncated
+        self._ended = np.flatnonzero(ended) if some_over or self._most_steps else NOBODY
+        infos = self._infos(everyone, over if some_over else None, begun)
+        if self._ended.size and self.autoreset_mode == AutoresetMode.SAME_STEP:
+            infos = self._begin_anew(infos, ended)
         return self._seen(), rewards, terminated, truncated, infos
 
-    def _begin_anew(self, infos: Infos) -> Infos:
+    def _begin_anew(self, infos: Infos, ended: np.ndarray) -> Infos:
         """Start the next episode where one has ended; what was seen there goes to `final_*`."""
-        ended = self._ended.copy()
         final_obs = np.full(self.num_envs, None, object)
         fleet = self._lanes.fleet
-        for k in np.flatnonzero(ended).tolist():
+        begun, self._ended = self._ended, NOBODY
+        for k in begun.tolist():
             final_obs[k] = {table: getattr(fleet, table)[k].copy() for table in TABLES}
             self._begin(k)
         self._lanes.run()
@@ -189,7 +193,7 @@ class ServingVectorEnv(VectorEnv[Observations, Any, np.ndarray]):
                 final_info[name] = values
                 final_info[f"_{name}"] = infos[f"_{name}"] & ended
         everyone = np.ones(self.num_envs, np.bool_)
-        infos = self._infos(everyone, None, np.flatnonzero(ended))
+        infos = self._infos(everyone, None, begun)
         return infos | {
             "final_obs": final_obs,
             "_final_obs": ended,

@@ -239,7 +239,7 @@ def test_steps_before_a_reset_and_after_an_end_are_refused():
     with pytest.raises(SimulationError, match="call reset"):
         env.step([0, 0, 0])
     env.reset(seed=0)
-    while not env._ended.any():
+    while not env._ended.size:
         env.step([0, 0, 0])
     with pytest.raises(SimulationError, match="is in no episode: call reset"):
         env.step([0, 0, 0])
