@@ -94,7 +94,7 @@ def score_running(instance, request, waiting_score, running_score):
     request["steering"] = instance["steerings"]
     request["waiting_score"] = waiting_score
     request["running_score"] = running_score
-    if running_score != 0.0:
+    if running_score != 0.0 or instance["running_scored"]:
         instance["running_scored"] = 1
 
 
@@ -212,7 +212,7 @@ def release(requests, instance):
 @kernel
 def sort_running(requests, instance, running):
     """Highest running score first; stable, and cheap when nearly sorted."""
-    if not instance["running_scored"]:
+    if instance["running_scored"] != 1:
         return
     for k in range(1, instance["num_running"]):
         r = running[k]
@@ -222,3 +222,4 @@ def sort_running(requests, instance, running):
             running[place] = running[place - 1]
             place -= 1
         running[place] = r
+    instance["running_scored"] = 2

@@ -91,7 +91,7 @@ def join(state, i, r):
     if request["steering"] != instance["steerings"]:
         request["running_score"] = 0.0  # an earlier Steering's
         request["waiting_score"] = 0.0
-    if request["running_score"] != 0.0:
+    if request["running_score"] != 0.0 or instance["running_scored"]:
         instance["running_scored"] = 1
     left = request["prompt"] + request["generated"] - request["computed"]
     request["prefilling"] = 0 if request["generated"] > 0 and left == 1 else 1

@@ -175,6 +175,8 @@ def form_chunked(state, i):
         k += 1
     for place in range(instance["num_running"] - k):
         move_forward(running, k + place, place)
+    if instance["running_scored"]:
+        instance["running_scored"] = 1  # perhaps not in the order of their scores any more
     if defer:
         return
     if instance["num_preempted"] == 0:
