@@ -31,18 +31,20 @@ def fill_slots(state, i, slots):
     The first half holds running requests, next victims first, the second half the head of the
     queue. Places that one half leaves over are lent to the other from the far end.
     """
-    count = slots.size
-    half = count // 2
+    instance, running, count = state.instances[i], state.running[i], slots.size
+    half, last = count // 2, instance["num_running"] - 1
     slots[:] = NONE
-    num_running = state.instances[i]["num_running"]
-    num_waiting = state.instances[i]["num_waiting"]
-    for k in range(num_running - num_hidden_running(state.instances[i], count)):
-        place = k if k < half else count - 1 - (k - half)
-        slots[place] = state.running[i, num_running - 1 - k]
-    shown = min(num_waiting, count - half + max(0, half - num_running))
-    r = queue.first(state.instances[i])
-    for k in range(shown):
-        place = half + k if half + k < count else half - 1 - (half + k - count)
+    shown = instance["num_running"] - num_hidden_running(instance, count)
+    for k in range(min(shown, half)):
+        slots[k] = running[last - k]
+    for k in range(half, shown):
+        slots[count - 1 - (k - half)] = running[last - k]
+    first, end = waiting_slots(instance, count)
+    r = queue.first(instance)
+    for place in range(half, end):
+        slots[place] = r
+        r = queue.following(state.requests, r)
+    for place in range(half - 1, first - 1, -1):
         slots[place] = r
         r = queue.following(state.requests, r)
 
