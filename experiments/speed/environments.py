@@ -133,17 +133,11 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="only checks that it runs")
     chosen = parser.parse_args()
     seconds, repeats = (0.1, 2) if chosen.quick else (chosen.seconds, chosen.repeats)
-    rows: list[dict] = []
+    found: dict[tuple[str, str], list[float]] = {}
 
-    def add(name: str, unit: str, values: list[float]) -> None:
-        found = mean_interval(values)
-        rows.append(
-            {"benchmark": name, "unit": unit, "mean": found.mean, "low": found.low}
-            | {"high": found.high, "repeats": len(values)}
-        )
+    def add(name: str, unit: str, value: float) -> None:
+        found.setdefault((name, unit), []).append(value)
 
-    for name, measure in track(gymnasium_rows(seconds), "by Gymnasium's benchmark"):
-        add(name, "steps_per_s", [measure(seed) for seed in range(repeats)])
     cases = [
         (SMALL, action, decision, threads, "drawn")
         for action in ("knobs", "slots")
@@ -157,16 +151,26 @@ def main() -> None:
         for action, verbs in (("knobs", "drawn"), ("slots", "neutral"))
         for decision in ("iteration", "event")
     ]
-    for scenario, action, decision, threads, verbs in track(cases, "actions drawn before"):
-        given = arguments(action, decision, 64, scenario)
-        runs = [drawn_before(given, threads, seconds, s, verbs) for s in range(repeats)]
-        how = "drawn before" if verbs == "drawn" else verbs
-        name = f"{scenario} {action}, 256 native, {how}, decision={decision}, {threads} thread(s)"
-        for unit in runs[0]:
-            add(name, unit, [run[unit] for run in runs])
-    for scenario in track((SMALL, LARGE), "without an agent"):
-        found = [bare_engine(scenario, seconds, s) for s in range(repeats)]
-        add(f"{scenario}, bare engine, no agent", "iterations_per_cpu_s", found)
+    for seed in range(repeats):  # one after the other, as a shared machine has slow minutes
+        label = f"repetition {seed + 1} of {repeats}"
+        for name, measure in track(gymnasium_rows(seconds), f"{label}, by Gymnasium's benchmark"):
+            add(name, "steps_per_s", measure(seed))
+        for scenario, action, decision, threads, verbs in track(cases, f"{label}, drawn before"):
+            given = arguments(action, decision, 64, scenario)
+            how = "drawn before" if verbs == "drawn" else verbs
+            name = f"{scenario} {action}, 256 native, {how}, decision={decision}"
+            for unit, value in drawn_before(given, threads, seconds, seed, verbs).items():
+                add(f"{name}, {threads} thread(s)", unit, value)
+        for scenario in track((SMALL, LARGE), f"{label}, without an agent"):
+            speed = bare_engine(scenario, seconds, seed)
+            add(f"{scenario}, bare engine, no agent", "iterations_per_cpu_s", speed)
+    rows: list[dict] = []
+    for (name, unit), values in found.items():
+        mean = mean_interval(values)
+        rows.append(
+            {"benchmark": name, "unit": unit, "mean": mean.mean, "low": mean.low}
+            | {"high": mean.high, "repeats": len(values)}
+        )
     table = pd.DataFrame(rows)
     chosen.out.mkdir(parents=True, exist_ok=True)
     draft = chosen.out / "environments.csv.part"

@@ -59,7 +59,7 @@ def fresh_requests(
 
 
 def with_slack(count: int) -> int:
-    """Entries for so many requests, or for somewhat more in an episode written over this one."""
+    """Entries for so many requests, and somewhat more in an episode written over this one."""
     return 1 + count + count // 8
 
 
@@ -137,7 +137,8 @@ def begun(
     served = {"requests": requests, "hashes": blank.hashes if hashes is None else hashes}
     if last is None or len(last.dry) <= count:
         own = {name: np.empty_like(getattr(blank, name)) for name in CHANGING}
-        state = blank.replaced(dry=np.empty(with_slack(count), EVENT), **own, **served)
+        length = 1 + count if last is None else with_slack(count)
+        state = blank.replaced(dry=np.empty(length, EVENT), **own, **served)
     else:
         state = last.replaced(**served)
     renew(state, blank)

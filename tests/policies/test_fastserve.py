@@ -23,8 +23,7 @@ def test_a_request_joins_the_level_whose_quantum_its_prefill_needs():
     simulator = sgym.Simulator(
         settings, policy="fastserve", arrivals=[request(0, prompt) for prompt in prompts]
     )
-    levels = simulator._memory.requests["level"][: len(prompts)]
-    assert levels.tolist() == [0, 0, 1, 1, 2, 4]
+    assert simulator._memory.requests["level"].tolist() == [0, 0, 1, 1, 2, 4]
 
 
 def test_who_has_used_up_a_quantum_lets_others_go_first_and_keeps_its_memory():
