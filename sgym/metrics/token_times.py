@@ -44,12 +44,22 @@ def from_token_times(
 
     Returns:
         REQUEST (num_requests,); what token times do not tell is 0 or NONE.
+
+    Raises:
+        TraceError: `user_class` is no index into `slo.classes`.
     """
     arrival = np.asarray(arrival, np.float64)
     requests = np.zeros(len(arrival), layout.REQUEST)
     requests["arrival"] = arrival
     requests["prompt"] = prompt
     requests["user_class"] = user_class
+    used, last = requests["user_class"], len(slo.classes) - 1
+    wrong = used[(used < 0) | (used > last)]
+    if wrong.size:
+        raise TraceError(
+            f"user_class must be an index into slo.classes, a whole number from 0 to {last}, got "
+            f"{wrong[0]}: use one of these, or add a class"
+        )
     requests["output"] = [np.size(times) for times in token_times] if output is None else output
     requests["instance"] = layout.NONE
     requests["predicted"] = np.nan

@@ -73,3 +73,9 @@ def test_rows_hold_what_a_reader_experienced():
     row = from_token_times([1.0], [[2.0, 2.25, 4.0]], SLO, output=[4])[0]
     assert (row["due"], row["lateness"], row["late_sum"]) == (3.0, 1.5, 0.5 + 0.5 + 1.5)
     assert (row["generated"], row["longest_gap"], row["last_token"]) == (3, 1.75, 4.0)
+
+
+@pytest.mark.parametrize("user_class", [-1, 1, [0, 7]])
+def test_a_class_that_is_not_there_is_refused(user_class):
+    with pytest.raises(TraceError, match=r"must be an index into slo.classes.* from 0 to 0, got"):
+        from_token_times([0.0, 1.0], [[1.0], [2.0]], SLO, user_class=user_class)
