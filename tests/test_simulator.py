@@ -60,13 +60,16 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_does_not():
     assert not same_bytes([runs[0].state.cluster], [runs[2].state.cluster])
 
 
-def test_an_episode_over_another_has_the_bytes_of_one_in_new_memory():
-    over = sgym.Simulator(scenario(cluster={"instances": 2}))
+@pytest.mark.parametrize("engine", [{}, {"async_scheduling": True, "enable_prefix_caching": True}])
+def test_an_episode_over_another_has_the_bytes_of_one_in_new_memory(engine):
+    settings = scenario(cluster={"instances": 2})
+    settings["engine"] = settings["engine"] | engine
+    over = sgym.Simulator(settings)
     over.overwrites, clusters = True, []
     for seed in range(4, 12):
         over.reset(seed)
         clusters.append(over.state.cluster)
-        fresh = sgym.Simulator(scenario(cluster={"instances": 2}), seed=seed)
+        fresh = sgym.Simulator(settings, seed=seed)
         length = min(len(over.state.dry), len(fresh.state.dry))
         states = [made.state._replace(dry=made.state.dry[:length]) for made in (over, fresh)]
         assert same_bytes(*states)
