@@ -91,7 +91,7 @@ def _marks(draw: Draw, total: float, limit: int | None) -> np.ndarray:
         sums = reached + np.cumsum(draw(batch))
         parts.append(sums)
         reached, count = float(sums[-1]), count + len(sums)
-    marks = np.concatenate(parts) if len(parts) > 1 else parts[0]
+    marks = parts[0] if len(parts) == 1 else np.concatenate([np.empty(0), *parts])
     return marks[: np.searchsorted(marks, total)][:limit]
 
 
