@@ -3,9 +3,8 @@
 import math
 
 from sgym._jit import kernel
-from sgym.core.layout import FINISHED, MOVING, NEVER, PENDING, RUNNING, WAITING, Penalty
-
-CAPPED, QUADRATIC = int(Penalty.CAPPED), int(Penalty.QUADRATIC)
+from sgym.core import metric
+from sgym.core.layout import FINISHED, MOVING, NEVER, PENDING, RUNNING, WAITING
 
 
 @kernel
@@ -20,7 +19,7 @@ def sum_up(requests, start, end, form, cap, by_tokens, benefit, ttft, tpot):
         latency = idle_latency(request, arrived, end)
         cost = 0.0
         if latency > -math.inf:
-            cost = penalty(latency, form, cap)
+            cost = metric.penalty_by(form, cap, latency)
             if by_tokens:
                 cost *= request["generated"]
         gained = request["weight"] * request["generated"] - request["alpha"] * cost
@@ -53,11 +52,3 @@ def idle_latency(request, arrived, at):
     if request["phase"] != FINISHED:
         latency = max(latency, at - request["due"])
     return latency if arrived and latency > -0.5 * NEVER else -math.inf
-
-
-@kernel
-def penalty(latency, form, cap):
-    """F of an idle latency in seconds, by a Penalty."""
-    if form == CAPPED:
-        return min(latency, cap)
-    return latency * latency if form == QUADRATIC else latency

@@ -270,8 +270,8 @@ INSTANCE = np.dtype(
         ("ignores_holds", np.int32),  # 1: in this pass, as nothing runs and nothing else waits
         ("steerings", np.int32),  # number of the Steering in force
         ("num_scored", np.int32),  # waiting requests that are held or have a score other than 0
-        ("running_scored", np.int32),  # 1: a running request has a score other than 0, 2: all stand
-        # in the order of their scores besides
+        ("running_scored", np.int32),  # 0: no running request has a score other than 0, 1: some do,
+        # 2: some do, and all stand in the order of their scores
         ("waiting_root", np.int32),  # request, NONE = there is no tree now
         ("first_waiting", np.int32),  # request, NONE = nobody waits
         ("last_waiting", np.int32),  # request, NONE = nobody waits

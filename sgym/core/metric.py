@@ -23,10 +23,16 @@ def penalty(cluster, late):
     """F of an idle latency in seconds; 0 before the first token."""
     if late <= NO_LATENESS:
         return 0.0
-    if cluster["penalty"] == QUADRATIC:
+    return penalty_by(cluster["penalty"], cluster["penalty_cap"], late)
+
+
+@kernel
+def penalty_by(form, cap, late):
+    """F of an idle latency in seconds, by a Penalty and where it ends."""
+    if form == QUADRATIC:
         return late * late
-    if cluster["penalty"] == CAPPED:
-        return min(late, cluster["penalty_cap"])
+    if form == CAPPED:
+        return min(late, cap)
     return late
 
 
