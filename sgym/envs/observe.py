@@ -22,7 +22,7 @@ from sgym.envs.features import (
     REQUEST_FEATURES,
     places,
 )
-from sgym.envs.shown import choose_slots
+from sgym.envs.shown import choose_slots, num_hidden_running, waiting_slots
 from sgym.policies import loads
 from sgym.policies import trigger as triggers
 
@@ -193,23 +193,16 @@ def cluster_instance_numbers(instance, engine, prefill_time, raw):
 @kernel
 def hidden_numbers(state, i, slots, raw):
     """Raw features of the requests of instance `i` that have no slot."""
-    instance = state.instances[i]
-    running, waiting = instance["num_running"], instance["num_waiting"]
-    tokens = instance["waiting_tokens"]
-    if running + waiting <= slots.size:  # all are shown
-        running, waiting, tokens = 0, 0, 0
-        slots = slots[:0]
-    for r in slots:
-        if r == NONE:
-            continue
-        request = state.requests[r]
-        if request["phase"] == RUNNING:
-            running -= 1
-        else:
-            waiting -= 1
+    instance, tokens = state.instances[i], 0
+    first, end = waiting_slots(instance, slots.size)
+    hidden = instance["num_waiting"] - (end - first)
+    if hidden > 0:
+        tokens = instance["waiting_tokens"]
+        for r in slots[first:end]:
+            request = state.requests[r]
             tokens -= request["prompt"] + request["generated"] - request["computed"]
-    raw[C_HIDDEN_RUNNING] = running
-    raw[C_HIDDEN_WAITING] = waiting
+    raw[C_HIDDEN_RUNNING] = num_hidden_running(instance, slots.size)
+    raw[C_HIDDEN_WAITING] = hidden
     raw[C_HIDDEN_TOKENS] = tokens
 
 
