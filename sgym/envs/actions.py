@@ -11,7 +11,8 @@ from sgym.policies.registry import builtin
 
 VERBS = ("neutral", "preempt", "promote", "hold", "reject")
 """What `slots` does with one request. promote: score 1, where all others have 0. hold: not admitted
-before the next decision. reject needs `allow_reject`."""
+before the next decision. reject needs `allow_reject`. Running requests are dealt with in the order
+of their slots, then waiting ones in the order of the queue."""
 CLUSTER_VERBS = (*VERBS, "migrate")
 """With more than one instance to decide about. migrate: go on at the action's destination."""
 NEUTRAL, PREEMPT, PROMOTE, HOLD, REJECT, MIGRATE = range(6)

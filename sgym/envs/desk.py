@@ -59,7 +59,7 @@ class DeskArrays(NamedTuple):
     cluster_columns: Columns  # of H features
     raw: np.ndarray  # float64, work: numbers before scaling
     rows: np.ndarray  # float64 (ABREAST + 1 times the most), work: those of requests
-    steered: np.ndarray  # STEERED (more than num_requests,), work
+    steered: np.ndarray  # STEERED (more than requests, and than twice num_slots,), work
 
 
 class Desk(References, DeskArrays):

@@ -25,6 +25,19 @@ def waiting_slots(instance, count):
 
 
 @kernel
+def slot_in_order(n, first, end, count):
+    """The n-th of `count` slots, those of waiting requests last, in the order of the queue.
+
+    `first` and `end` are from `waiting_slots`.
+    """
+    others = count - (end - first)
+    if n < others:
+        return n if n < first else n + end - first
+    behind = n - others  # the head of the queue
+    return count // 2 + behind if count // 2 + behind < end else end - 1 - behind
+
+
+@kernel
 def fill_slots(state, i, slots):
     """Write the requests of instance `i` that an agent sees; NONE where a slot is empty.
 

@@ -2,11 +2,18 @@
 
 import math
 
+import numpy as np
+
 from sgym._jit import kernel
 from sgym.core.layout import NONE, RUNNING
-from sgym.envs.actions import HOLD, MIGRATE, NEUTRAL, PREEMPT, PROMOTE, REJECT
+from sgym.envs.actions import CLUSTER_VERBS, HOLD, MIGRATE, NEUTRAL, PREEMPT, PROMOTE, REJECT
 from sgym.envs.entries import apply, chunks_prompts, name, open_limits
+from sgym.envs.shown import slot_in_order, waiting_slots
 from sgym.policies import moves, trigger
+
+VERB_SCORES = np.zeros(len(CLUSTER_VERBS))
+"""Score that each verb gives a waiting request."""
+VERB_SCORES[PROMOTE], VERB_SCORES[HOLD] = 1.0, -math.inf
 
 
 @kernel
@@ -27,9 +34,7 @@ def valid_verbs(state, desk, r):
     if request["phase"] == RUNNING:
         verbs |= 1 << PREEMPT
     else:
-        verbs |= 1 << HOLD
-        if settings["allow_reject"]:
-            verbs |= 1 << REJECT
+        verbs |= 1 << HOLD | settings["allow_reject"] << REJECT
     if settings["migrates"] and moves.may_move(state, request["instance"], r):
         verbs |= 1 << MIGRATE
     return verbs
@@ -45,16 +50,8 @@ def act_slots(state, desk, action, i):
         if not desk.destinations[destination]:
             invalid += 1 if destination > 0 else 0
             destination = NONE
-    named = 0
-    for k in range(count):
-        verb, r = int(action[k]), desk.slots[k]
-        applies = (valid_verbs(state, desk, r) >> verb) & 1
-        if verb == MIGRATE and destination == NONE:
-            applies = 0
-        say(desk.steered[named], r, verb, destination)  # what does not apply is written over
-        says = 0 if verb == NEUTRAL else 1
-        named += applies & says
-        invalid += says - (applies & says)
+    named, inapplicable = say_verbs(state, desk, action, i, destination)
+    invalid += inapplicable
     open_limits(instance, engine)
     level = int(action[count])
     if level > 0 and not chunks_prompts(engine):
@@ -67,18 +64,42 @@ def act_slots(state, desk, action, i):
 
 
 @kernel
-def say(entry, r, verb, destination):
-    """Write what a verb means for request `r` into an entry of a Steering.
+def say_verbs(state, desk, action, i, destination):
+    """Write what the verbs of all slots say into `desk.steered`, without those that do not apply.
 
-    Without branches, as no processor can guess what an agent says.
+    Returns how many entries there are, and how many verbs did not apply. Promoted requests come
+    last, and waiting ones in the order of the queue, so that each that moves goes to its very end.
+    No branch depends on a verb: no processor can guess what an agent says.
     """
-    promoted = 1.0 if verb == PROMOTE else 0.0
+    entries, count, invalid = desk.steered, desk.slots.size, 0
+    first, end = waiting_slots(state.instances[i], count)
+    others, promoted = 0, 0  # the entries of promoted ones begin at `count` until all are known
+    for n in range(count):
+        k = slot_in_order(n, first, end, count)
+        verb, r = int(action[k]), desk.slots[k]
+        says, promotes = int(verb != NEUTRAL), int(verb == PROMOTE)
+        applies = (valid_verbs(state, desk, r) >> verb) & says
+        if verb == MIGRATE and destination == NONE:
+            applies = 0
+        place = others + promotes * (count + promoted - others)
+        say(entries[place], r, verb, destination)  # what does not apply is written over
+        promoted += applies & promotes
+        others += applies - (applies & promotes)
+        invalid += says - applies
+    for k in range(promoted):
+        entries[others + k] = entries[count + k]
+    return others + promoted, invalid
+
+
+@kernel
+def say(entry, r, verb, destination):
+    """Write what a verb means for request `r` into an entry of a Steering."""
     entry["request"] = r
-    entry["preempt"] = 1 if verb == PREEMPT else 0
-    entry["reject"] = 1 if verb == REJECT else 0
+    entry["preempt"] = int(verb == PREEMPT)
+    entry["reject"] = int(verb == REJECT)
     entry["migrate_to"] = destination if verb == MIGRATE else NONE
-    entry["waiting_score"] = -math.inf if verb == HOLD else promoted
-    entry["running_score"] = promoted
+    entry["waiting_score"] = VERB_SCORES[verb]
+    entry["running_score"] = int(verb == PROMOTE)
 
 
 @kernel

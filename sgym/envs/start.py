@@ -65,7 +65,7 @@ def fresh_desk(
         cluster_columns=columns["cluster"],
         raw=np.zeros(observe.NUM_RAW),
         rows=np.zeros((ABREAST + 1) * observe.NUM_RAW),
-        steered=np.zeros(num_requests + 1, STEERED),
+        steered=np.zeros(max(num_requests, 2 * layout.num_slots) + 1, STEERED),
     )
     return restarted(desk, simulator)
 

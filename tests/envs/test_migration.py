@@ -198,7 +198,10 @@ def by_hand(env, action):
     if cluster["decision"] in (ROUTE, HANDOFF):
         return int(action[9])
     steering = Steering(token_budget=64 >> int(action[8]))
-    for verb, r in zip(action[:8], env._desk.slots.tolist(), strict=True):
+    slots, phase = env._desk.slots, state_of(env).requests["phase"]
+    running = [k for k in range(8) if slots[k] >= 0 and phase[slots[k]] == RUNNING]
+    for k in running + [k for k in (4, 5, 6, 7, 3, 2, 1, 0) if k not in running]:  # in queue order
+        verb, r = action[k], int(slots[k])
         if verb == 1:
             steering.preempt.append(r)
         elif verb == 2:
