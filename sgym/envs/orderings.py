@@ -119,12 +119,18 @@ def order_all(state, ordering, aging, i):
 
 @kernel
 def order_running(state, ordering, aging, i):
-    """Score the running requests of the instance, for both queues."""
-    for k in range(state.instances[i]["num_running"]):
+    """Score the running requests of the instance, for both queues.
+
+    Under FCFS and SPF a score never changes: those that have one by the Steering in force keep it.
+    """
+    instance, lasting = state.instances[i], ordering == FCFS or ordering == SPF
+    for k in range(instance["num_running"]):
         request = state.requests[state.running[i, k]]
+        if lasting and request["steering"] == instance["steerings"]:
+            continue
         waiting = waiting_order(ordering, request, aging)
         running = running_order(ordering, request)
-        steer.score_running(state.instances[i], request, waiting, running)
+        steer.score_running(instance, request, waiting, running)
 
 
 @kernel
