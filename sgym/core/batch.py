@@ -222,6 +222,7 @@ def admit(state, i, r):
         request["running_score"] = 0.0  # an earlier Steering's
     state.running[i, instance["num_running"]] = r
     instance["num_running"] += 1
+    instance["next_dry"] = min(instance["next_dry"], metric.dry_time(request))
     if request["running_score"] != 0.0 or instance["running_scored"]:
         instance["running_scored"] = 1
     if math.isnan(request["first_scheduled"]):

@@ -144,8 +144,7 @@ def complete(state, instance, cluster, i):
                     continue
         if migration.wants_to_stop(request) and migration.stop(state, r):
             continue
-        if request["tracked"] == 0:
-            next_dry = min(next_dry, metric.dry_time(request))
+        next_dry = min(next_dry, metric.dry_time(request))
         running[kept] = r
         kept += 1
     instance["busy_time"] += instance["duration"]

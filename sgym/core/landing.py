@@ -65,8 +65,7 @@ def keep_unfinished(state, i):
         request = state.requests[r]
         if request["phase"] == FINISHED:
             continue
-        if request["tracked"] == 0:
-            next_dry = min(next_dry, metric.dry_time(request))
+        next_dry = min(next_dry, metric.dry_time(request))
         running[kept] = r
         kept += 1
     instance["num_running"] = kept

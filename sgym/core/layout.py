@@ -305,7 +305,7 @@ INSTANCE = np.dtype(
         ("num_preempted", np.int32),  # while forming the batch
         ("kv_tokens", np.int64),  # KV entries of the batch, after this iteration
         ("decode_kv", np.int64),  # of these, of decoding sequences
-        ("next_dry", np.float64),  # seconds; when the first untracked running request runs dry
+        ("next_dry", np.float64),  # seconds; no running request runs dry before
         # --- sums over the episode ---
         ("iterations", np.int64),
         ("preemptions", np.int64),

@@ -1,7 +1,7 @@
 """Preempted KV in the memory of the host: copies over PCIe, one at a time in each direction."""
 
 from sgym._jit import kernel
-from sgym.core import events, kv, log
+from sgym.core import events, kv, log, metric
 from sgym.core.layout import HOST, MOVING, RUNNING, Move
 
 SWAP_OUT, SWAP_IN = int(Move.SWAP_OUT), int(Move.SWAP_IN)
@@ -98,3 +98,4 @@ def join(state, i, r):
     kv.register(state, i, r)
     state.running[i, instance["num_running"]] = r
     instance["num_running"] += 1
+    instance["next_dry"] = min(instance["next_dry"], metric.dry_time(request))

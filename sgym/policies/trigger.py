@@ -136,6 +136,8 @@ def note_edges(state, instance, trigger, i, now):
 def num_endangered(state, instance, i, now):
     """Running requests whose readers are about to run dry, or have."""
     count = 0
+    if now < instance["next_dry"] - DRY_LEAD:
+        return count
     for k in range(instance["num_running"]):
         if endangered_from(state.requests[state.running[i, k]]) <= now:
             count += 1

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from playing import make, play, toy
+from playing import CLUSTERS, SPLIT, make, make_split, play, sampled, toy
 
 from sgym import Simulator
-from sgym.core import engine
+from sgym.core import engine, metric
 from sgym.core.layout import DONE, ROUTE
 from sgym.policies import trigger
 from sgym.policies.view import InstanceView
@@ -173,6 +173,36 @@ def test_the_heap_of_dry_times_tells_of_the_same_readers_as_a_walk_along_the_que
         _, _, terminated, truncated, info = env.step(env.action_space.sample(info["action_mask"]))
         over = terminated or truncated
     assert 0 < told < looks
+
+
+SWAP = {"engine": SPLIT["engine"] | {"preemption_mode": "swap"}}
+RUNNING_DRY = {
+    "one instance": lambda: make("slots", decision="iteration"),
+    "due from the first token": lambda: make("slots", scenario=toy(slo__origin="first_token")),
+    "batches ahead": lambda: make("slots", scenario=toy(engine__async_scheduling=True)),
+    "all of a cluster": CLUSTERS["slots, all"],
+    "swapping": lambda: make_split("slots", scenario=SPLIT | SWAP),
+}
+
+
+@pytest.mark.parametrize("kind", RUNNING_DRY)
+def test_no_running_reader_runs_dry_before_the_time_that_is_kept_for_its_instance(kind):
+    env = RUNNING_DRY[kind]()
+    waits = []
+
+    def look(env, info):
+        state = env._simulator.state
+        for i, instance in enumerate(state.instances):
+            running = state.requests[state.running[i, : instance["num_running"]]]
+            waits.extend(metric.dry_time(request) - instance["next_dry"] for request in running)
+            now = state.cluster["clock"][0]
+            count = sum(trigger.endangered_from(request) <= now for request in running)
+            assert trigger.num_endangered(state, instance, i, now) == count
+        return sampled(env, info)
+
+    for seed in range(3):
+        play(env, look, seed)
+    assert min(waits) == 0.0
 
 
 def test_short_memory_is_told_of_when_it_becomes_short():
