@@ -59,11 +59,15 @@ class DeskArrays(NamedTuple):
     cluster_columns: Columns  # of H features
     raw: np.ndarray  # float64, work: numbers before scaling
     rows: np.ndarray  # float64 (ABREAST + 1 times the most), work: those of requests
-    steered: np.ndarray  # STEERED (more than requests, and than twice num_slots,), work
+    steered: np.ndarray  # STEERED (2 * num_slots + 1,), work
 
 
 class Desk(References, DeskArrays):
     """What belongs to one lane. Columns are constant, work arrays hold nothing between steps."""
+
+    def sharing_work(self, other: "Desk") -> "Desk":
+        """This desk with the work arrays of another one, which is not at work at the same time."""
+        return self.replaced(raw=other.raw, rows=other.rows, steered=other.steered)
 
 
 by_reference(

@@ -50,6 +50,9 @@ class Lanes:
         bounds = np.linspace(0, count, min(threads, count) + 1).astype(int)
         self._shards = list(zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True))
         self._pool = ThreadPoolExecutor(len(self._shards)) if len(self._shards) > 1 else None
+        for first, end in self._shards:  # what is used again by the next lane stays in near caches
+            for k in range(first, end):
+                self.desks[k] = self.desks[k].sharing_work(self.desks[first])
 
     def _fresh_desk(self, simulator: Simulator) -> Desk:
         plan = self.plan
@@ -146,7 +149,7 @@ class Lanes:
         """Return lane `k` to a snapshot, which stays usable; its task is to show what is there."""
         simulation, desk = snapshot
         self.simulators[k].restore(simulation)
-        self.desks[k] = desk.copied()
+        self.desks[k] = desk.copied().sharing_work(self.desks[k])
         self._point(k)
         self.fleet.lanes["task"][k] = fleet.SHOW
 

@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from sgym.core.build import with_slack
 from sgym.core.latency import iteration_time, prefill_attention
 from sgym.core.layout import INSTANCE, NONE, STEERED, State
 from sgym.envs import actions, observe
@@ -33,7 +32,7 @@ def fresh_desk(
         times: from `prefill_times`.
     """
     start, end = simulator.window
-    count, num_requests = len(simulator.state.instances), len(simulator.state.requests)
+    count = len(simulator.state.instances)
     settings = np.zeros(1, SETTINGS)
     settings["action"] = ROUTING if layout.action == PLACING else ACTIONS.index(layout.action)
     settings["schedules"] = chosen.schedules
@@ -65,7 +64,7 @@ def fresh_desk(
         cluster_columns=columns["cluster"],
         raw=np.zeros(observe.NUM_RAW),
         rows=np.zeros((ABREAST + 1) * observe.NUM_RAW),
-        steered=np.zeros(max(num_requests, 2 * layout.num_slots) + 1, STEERED),
+        steered=np.zeros(2 * layout.num_slots + 1, STEERED),
     )
     return restarted(desk, simulator)
 
@@ -84,13 +83,7 @@ def restarted(desk: Desk, simulator: Simulator) -> Desk:
     desk.in_force["preemptions"] = 0
     desk.slots[:] = NONE
     restart(desk.triggers, start)
-    count = len(simulator.state.requests)
-    steered = desk.steered
-    if len(steered) <= count:  # one more than requests, to write what does not apply
-        steered = np.zeros(with_slack(count), STEERED)
-    if steered is desk.steered and simulator.memory is desk.memory:
-        return desk
-    return desk.replaced(memory=simulator.memory, steered=steered)
+    return desk if simulator.memory is desk.memory else desk.replaced(memory=simulator.memory)
 
 
 def _policy(simulator: Simulator, schedules: bool) -> np.ndarray:
