@@ -27,6 +27,20 @@ def test_compiled_kernels_of_one_content_share_a_folder(tmp_path, monkeypatch):
     assert _jit.cache_directory() != folder
 
 
+def test_kernels_lie_in_that_folder_though_numba_was_imported_before():
+    """Beside their sources, numba would take those for fresh that call what has changed."""
+    code = """
+import numba
+from sgym._jit import cache_directory
+from sgym.core.engine import advance
+print(advance._cache.cache_path, cache_directory(), sep="\\n")
+"""
+    env = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_")}
+    ran = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
+    kept, folder = map(Path, ran.stdout.splitlines())
+    assert kept.parent == folder
+
+
 def test_folders_that_nobody_used_for_a_month_are_removed(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     folder = _jit.cache_directory()

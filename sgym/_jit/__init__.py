@@ -1,6 +1,6 @@
 """The only package that imports numba: kernels, and what they take as arguments."""
 
-# `cache` stands first: it says where numba keeps what it compiles, before numba is imported.
+# `cache` stands first: it says where numba keeps what it compiles.
 from sgym._jit.cache import cache_directory
 from sgym._jit.compile import kernel, python_version
 from sgym._jit.fetch import LINE, fetch, fetch_at

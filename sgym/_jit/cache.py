@@ -1,3 +1,4 @@
+# pyright: reportAttributeAccessIssue=false
 """Where compiled kernels are kept: numba does not see edits in an imported file, a digest does."""
 
 import contextlib
@@ -8,6 +9,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+from numba import config
 
 WITHOUT_KERNELS = ("cli", "comparison", "export", "metrics", "profiles", "viz")
 """Folders of the package that hold no kernels, and nothing that these import."""
@@ -47,3 +50,4 @@ def forget_unused(parent: Path) -> None:
 
 
 os.environ.setdefault("NUMBA_CACHE_DIR", str(cache_directory()))
+config.CACHE_DIR = os.environ["NUMBA_CACHE_DIR"]  # who imported numba first has read the old one
