@@ -19,7 +19,8 @@ from numba.extending import (
     typeof_impl,
     unbox,
 )
-from numba.np.numpy_support import from_dtype
+from numba.np.arrayobj import make_array, populate_array
+from numba.np.numpy_support import as_dtype, from_dtype
 
 POINTER = ir.IntType(8).as_pointer()
 WORD = 8  # bytes of each value in the table of a References
@@ -92,10 +93,10 @@ def _address(array: np.ndarray) -> int:
 
 
 def _described(part: Any) -> list[int]:
-    """An address, or numba's array structure: no owner, size, item size, data, shape, strides."""
+    """An address, and the shape of an array; the rest of what numba wants to know never changes."""
     if isinstance(part, References):
         return [part.address]
-    return [0, 0, part.size, part.itemsize, _address(part), *part.shape, *part.strides]
+    return [_address(part), *part.shape]
 
 
 class Table(numba.types.Type):
@@ -149,7 +150,7 @@ def by_reference(cls: type, fields: Mapping[str, Any]) -> None:
             continue
         dtype, ndim = field
         kinds[name] = numba.types.Array(from_dtype(np.dtype(dtype)), ndim, "C"), place
-        place += (5 + 2 * ndim) * WORD
+        place += (1 + ndim) * WORD
     table = TABLES[cls] = Table(cls.__name__, kinds)
     typeof_impl.register(cls)(lambda value, context: table)  # noqa: ARG005
     for name, (kind, offset) in kinds.items():
@@ -159,7 +160,7 @@ def by_reference(cls: type, fields: Mapping[str, Any]) -> None:
 def table_size(cls: type) -> int:
     """Bytes of the table of a References."""
     kind, place = list(TABLES[cls].fields.values())[-1]
-    return place + (WORD if isinstance(kind, Table) else (5 + 2 * kind.ndim) * WORD)
+    return place + (WORD if isinstance(kind, Table) else (1 + kind.ndim) * WORD)
 
 
 def addresses(parts: Iterable[References]) -> np.ndarray:
@@ -190,13 +191,25 @@ def reader(cls: type) -> Callable[[Any], Any]:
 
 
 def _loader(kind: Any, offset: int) -> Any:
-    """Code that reads one array's structure from the table; it never changes during a call."""
+    """Code that reads one array's place and shape from the table; they never change in a call."""
 
     def load(context: Any, builder: Any, _: Any, table: Any) -> Any:
-        place = builder.gep(table, [ir.Constant(ir.IntType(64), offset)])
-        place = builder.bitcast(place, context.get_value_type(kind).as_pointer())
-        value = builder.load(place)
-        value.set_metadata("invariant.load", builder.module.add_metadata([]))
-        return value
+        def word(number: int, form: Any) -> Any:
+            place = builder.gep(table, [ir.Constant(ir.IntType(64), offset + WORD * number)])
+            value = builder.load(builder.bitcast(place, form.as_pointer()))
+            value.set_metadata("invariant.load", builder.module.add_metadata([]))
+            return value
+
+        if isinstance(kind, Table):
+            return word(0, POINTER)
+        data = word(0, context.get_data_type(kind.dtype).as_pointer())
+        shape = [word(1 + axis, ir.IntType(64)) for axis in range(kind.ndim)]
+        itemsize = ir.Constant(ir.IntType(64), as_dtype(kind.dtype).itemsize)
+        strides = [itemsize]
+        for length in reversed(shape[1:]):
+            strides.insert(0, builder.mul(strides[0], length))
+        array = make_array(kind)(context, builder)
+        populate_array(array, data, shape, strides, itemsize, meminfo=None)
+        return array._getvalue()
 
     return load
