@@ -227,7 +227,8 @@ def cluster_numbers(state, desk, i, now, raw):
     raw[C_PRESSURE] = 1.0 if reasons & triggers.PRESSURE else 0.0
     raw[C_DRY] = 1.0 if reasons & triggers.DRY else 0.0
     raw[C_SINCE] = now - desk.triggers[i]["decided"]
-    hidden_numbers(state, i, desk.slots, raw)
+    if settings["schedules"]:  # else no slot holds a request of a queue
+        hidden_numbers(state, i, desk.slots, raw)
 
 
 @kernel
