@@ -26,8 +26,10 @@ import sgym
 from sgym.metrics import mean_interval
 
 HERE = Path(__file__).parent
-SMALL, LARGE, SPARSE, SHARE = "tiny", "llama8b-a100-mixed", "qwen14b-a100-azure-code", 0.9
-"""Named scenarios, at this share of their knee, which is the rate of their files."""
+SMALL, LARGE, SPARSE = "tiny", "llama8b-a100-mixed", "qwen14b-a100-azure-code"
+CROWDED = "llama8b-h100-summaries"
+SHARE = 0.9
+"""Of their knee, which is the rate of their files, at which scenarios run."""
 MANY = 256
 
 
@@ -151,6 +153,7 @@ def main() -> None:
         for action, verbs in (("knobs", "drawn"), ("slots", "neutral"))
         for decision in ("iteration", "event")
     ]
+    cases += [(CROWDED, "knobs", "event", 1, verbs) for verbs in ("drawn", "neutral")]
     for seed in range(repeats):  # one after the other, as a shared machine has slow minutes
         label = f"repetition {seed + 1} of {repeats}"
         for name, measure in track(gymnasium_rows(seconds), f"{label}, by Gymnasium's benchmark"):
@@ -161,9 +164,13 @@ def main() -> None:
             name = f"{scenario} {action}, 256 native, {how}, decision={decision}"
             for unit, value in drawn_before(given, threads, seconds, seed, verbs).items():
                 add(f"{name}, {threads} thread(s)", unit, value)
-        for scenario in track((SMALL, LARGE), f"{label}, without an agent"):
+        for scenario in track((SMALL, LARGE, CROWDED), f"{label}, without an agent"):
             speed = bare_engine(scenario, seconds, seed)
             add(f"{scenario}, bare engine, no agent", "iterations_per_cpu_s", speed)
+            for name, unit in list(found):
+                by_event = name.startswith(scenario) and "event, 1 thread" in name
+                if by_event and unit == "iterations_per_cpu_s":
+                    add(name, "share_of_bare_engine", found[name, unit][-1] / speed)
     rows: list[dict] = []
     for (name, unit), values in found.items():
         mean = mean_interval(values)
