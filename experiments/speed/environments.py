@@ -158,19 +158,20 @@ def main() -> None:
         label = f"repetition {seed + 1} of {repeats}"
         for name, measure in track(gymnasium_rows(seconds), f"{label}, by Gymnasium's benchmark"):
             add(name, "steps_per_s", measure(seed))
+        bare = {}
+        for scenario in track((SMALL, LARGE, CROWDED), f"{label}, without an agent"):
+            bare[scenario] = bare_engine(scenario, seconds, seed)
+            add(f"{scenario}, bare engine, no agent", "iterations_per_cpu_s", bare[scenario])
         for scenario, action, decision, threads, verbs in track(cases, f"{label}, drawn before"):
             given = arguments(action, decision, 64, scenario)
             how = "drawn before" if verbs == "drawn" else verbs
-            name = f"{scenario} {action}, 256 native, {how}, decision={decision}"
-            for unit, value in drawn_before(given, threads, seconds, seed, verbs).items():
-                add(f"{name}, {threads} thread(s)", unit, value)
-        for scenario in track((SMALL, LARGE, CROWDED), f"{label}, without an agent"):
-            speed = bare_engine(scenario, seconds, seed)
-            add(f"{scenario}, bare engine, no agent", "iterations_per_cpu_s", speed)
-            for name, unit in list(found):
-                by_event = name.startswith(scenario) and "event, 1 thread" in name
-                if by_event and unit == "iterations_per_cpu_s":
-                    add(name, "share_of_bare_engine", found[name, unit][-1] / speed)
+            name = f"{scenario} {action}, 256 native, {how}, decision={decision}, "
+            name += f"{threads} thread(s)"
+            values = drawn_before(given, threads, seconds, seed, verbs)
+            if decision == "event" and threads == 1:
+                values["share_of_bare_engine"] = values["iterations_per_cpu_s"] / bare[scenario]
+            for unit, value in values.items():
+                add(name, unit, value)
     rows: list[dict] = []
     for (name, unit), values in found.items():
         mean = mean_interval(values)
