@@ -159,7 +159,7 @@ REQUEST = np.dtype(
         ("previous", np.int32),  # request
         ("steering", np.int32),  # number of the Steering that gave it its scores
         ("instance", np.int32),
-        ("preemptions", np.int32),
+        ("other", np.int32),  # WAITING: where its KV lies; RUNNING: where it is copied to; or HOST
         ("prompt", np.int32),  # tokens
         ("rank", np.int64),  # order among equal scores
         ("waiting_score", np.float64),  # Steering
@@ -174,7 +174,7 @@ REQUEST = np.dtype(
         ("generated", np.int32),  # tokens delivered so far
         ("computed", np.int32),  # tokens whose KV is in memory
         ("blocks", np.int32),  # KV blocks held on its instance
-        ("other", np.int32),  # WAITING: where its KV lies; RUNNING: where it is copied to; or HOST
+        ("preemptions", np.int32),
         ("priority", np.int32),
         ("predicted", np.float32),  # tokens; NaN = no prediction
         # --- what happens to it in an iteration ---

@@ -10,7 +10,7 @@ from sgym._jit import LINE, fetch, fetch_at, kernel, table_size
 from sgym.core.layout import CLUSTER, ENGINE, INSTANCE, NONE, State
 from sgym.envs.desk import SETTINGS, Desk
 from sgym.envs.fleet import desk_at, state_at
-from sgym.envs.shown import waiting_slots
+from sgym.envs.shown import WAITS, waiting_slots
 from sgym.policies.trigger import TRIGGER
 
 
@@ -23,7 +23,7 @@ STATE_LINES, DESK_LINES = _lines(table_size(State)), _lines(table_size(Desk))
 CLUSTER_LINES = _lines(CLUSTER.fields["gaps"][1])  # type: ignore[index]  # all before the histogram
 INSTANCE_LINES, ENGINE_LINES = _lines(INSTANCE.itemsize), _lines(ENGINE.itemsize)
 SETTINGS_LINES, TRIGGER_LINES = _lines(SETTINGS.itemsize), _lines(TRIGGER.itemsize)
-RUNS, WAITS = 3, 2  # lines of REQUEST that a request needs while it runs, or waits in a slot
+RUNS = 3  # lines of REQUEST that a running request needs
 SLOTS_LINES = 4  # 64 slots
 
 

@@ -1,8 +1,10 @@
 """Which requests an agent sees: who stands in which slot."""
 
-from sgym._jit import kernel
+from sgym._jit import fetch, kernel
 from sgym.core import queue
 from sgym.core.layout import HANDOFF, NONE, ROUTE
+
+WAITS = 2  # cache lines of REQUEST that a waiting request needs in a slot
 
 
 @kernel
@@ -42,7 +44,8 @@ def fill_slots(state, i, slots):
     """Write the requests of instance `i` that an agent sees; NONE where a slot is empty.
 
     The first half holds running requests, next victims first, the second half the head of the
-    queue. Places that one half leaves over are lent to the other from the far end.
+    queue. Places that one half leaves over are lent to the other from the far end. The walk asks
+    for the memory of whom it finds, as those who were not shown before are in no near cache.
     """
     instance, running, count = state.instances[i], state.running[i], slots.size
     half, last = count // 2, instance["num_running"] - 1
@@ -56,9 +59,11 @@ def fill_slots(state, i, slots):
     r = queue.first(instance)
     for place in range(half, end):
         slots[place] = r
+        fetch(state.requests, r, WAITS)
         r = queue.following(state.requests, r)
     for place in range(half - 1, first - 1, -1):
         slots[place] = r
+        fetch(state.requests, r, WAITS)
         r = queue.following(state.requests, r)
 
 
