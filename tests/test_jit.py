@@ -15,7 +15,7 @@ import sgym
 from sgym import _jit
 from sgym._jit import cache
 from sgym.core import engine, queue
-from sgym.core.layout import EVENT, INSTANCE, NONE, REQUEST
+from sgym.core.layout import EVENT, INSTANCE, LINK, NONE, REQUEST
 
 
 def test_compiled_kernels_of_one_content_share_a_folder(tmp_path, monkeypatch):
@@ -62,12 +62,13 @@ def test_without_a_writable_home_the_folder_for_temporary_files_serves(tmp_path,
 
 
 def test_the_uncompiled_function_behind_a_kernel_does_the_same():
-    requests, instance = np.zeros(3, REQUEST), np.zeros(1, INSTANCE)[0]
+    requests, links = np.zeros(3, REQUEST), np.zeros(3, LINK)
+    instance = np.zeros(1, INSTANCE)[0]
     for name in ("waiting_root", "first_waiting", "last_waiting"):
         instance[name] = NONE
     for r, score in enumerate((1.0, 3.0, 2.0)):
         requests[r]["waiting_score"] = score
-        queue.insert(requests, instance, r)
+        queue.insert(requests, links, instance, r)
     plain = _jit.python_version(queue.first)
     assert plain(instance) == queue.first(instance) == 1
 
@@ -144,7 +145,7 @@ def test_requests_lie_in_whole_cache_lines():
     requests = sgym.Simulator("tiny", seed=0).state.requests
     assert REQUEST.itemsize % _jit.LINE == 0
     assert requests.ctypes.data % _jit.LINE == 0
-    heads = ("phase", "running_score", "prefilling")  # of lines of fields used together
+    heads = ("phase", "running_score", "scheduled")  # of lines of fields used together
     assert [REQUEST.fields[name][1] for name in heads] == [0, _jit.LINE, 2 * _jit.LINE]
 
 

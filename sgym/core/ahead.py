@@ -63,9 +63,9 @@ def pass_over_stale(state, i, r):
         if requests[r]["deferred"] == 0:
             requests[r]["deferred"] = 1
             instance["num_deferred"] += 1
-        r = queue.following(requests, r)
+        r = queue.following(state.links, r)
         while r != NONE and batch.is_held(requests[r]) and not instance["ignores_holds"]:
-            r = queue.following(requests, r)
+            r = queue.following(state.links, r)
     return r
 
 
@@ -94,5 +94,5 @@ def num_passed_over(state, i):
             left -= 1
             if not batch.is_held(requests[r]):
                 count += 1
-        r = queue.following(requests, r)
+        r = queue.following(state.links, r)
     return count

@@ -8,41 +8,41 @@ FEW = 16  # waiting requests that are put into order one after the other
 
 
 @kernel
-def arrange(requests, instance) -> None:
+def arrange(requests, links, instance) -> None:
     """Restore the order of the queue after scores and ranks were written in place."""
     instance["waiting_root"] = NONE  # the tree is not true any more
     if instance["num_waiting"] <= FEW:
-        arrange_few(requests, instance)
+        arrange_few(requests, links, instance)
         return
-    end, node = NONE, sort(requests, queue.first(instance))
+    end, node = NONE, sort(requests, links, queue.first(instance))
     while node != NONE:
-        queue.link(requests, instance, end, node)
-        node, end = requests[node]["next"], node
-    queue.link(requests, instance, end, NONE)
+        queue.link(links, instance, end, node)
+        node, end = links[node]["next"], node
+    queue.link(links, instance, end, NONE)
 
 
 @kernel
-def arrange_few(requests, instance) -> None:
+def arrange_few(requests, links, instance) -> None:
     """Let each request go ahead of those that stood ahead of it and come behind it."""
     end, node = NONE, queue.first(instance)
     while node != NONE:
-        following, ahead = queue.following(requests, node), end
+        following, ahead = queue.following(links, node), end
         while ahead != NONE and queue.before(requests, node, ahead):
-            ahead = queue.preceding(requests, ahead)
+            ahead = queue.preceding(links, ahead)
         if ahead == end:
-            queue.link(requests, instance, end, node)
+            queue.link(links, instance, end, node)
             end = node
         else:
             behind = queue.first(instance)
             if ahead != NONE:
-                behind = queue.following(requests, ahead)
-            queue.put_between(requests, instance, ahead, node, behind)
+                behind = queue.following(links, ahead)
+            queue.put_between(links, instance, ahead, node, behind)
         node = following
-    queue.link(requests, instance, end, NONE)
+    queue.link(links, instance, end, NONE)
 
 
 @kernel
-def sort(requests, head):
+def sort(requests, links, head):
     """Sort a list linked through `next`; returns its head.
 
     A merge sort of the runs that are in order already: O(n) where all are, else O(n log n). Sorted
@@ -51,53 +51,53 @@ def sort(requests, head):
     """
     waiting, count, rest = NONE, 0, head
     while rest != NONE:
-        run, rest = rest, cut(requests, rest)
-        requests[run]["previous"] = waiting
+        run, rest = rest, cut(requests, links, rest)
+        links[run]["previous"] = waiting
         waiting = run
         count += 1
         pairs = count
         while pairs % 2 == 0:
-            waiting = merge_newest(requests, waiting)
+            waiting = merge_newest(requests, links, waiting)
             pairs //= 2
-    while requests[waiting]["previous"] != NONE:
-        waiting = merge_newest(requests, waiting)
+    while links[waiting]["previous"] != NONE:
+        waiting = merge_newest(requests, links, waiting)
     return waiting
 
 
 @kernel
-def cut(requests, head):
+def cut(requests, links, head):
     """Let a list end behind its first run in order; returns the rest of it."""
-    r, behind = head, requests[head]["next"]
+    r, behind = head, links[head]["next"]
     while behind != NONE and queue.before(requests, r, behind):
-        r, behind = behind, requests[behind]["next"]
-    requests[r]["next"] = NONE
+        r, behind = behind, links[behind]["next"]
+    links[r]["next"] = NONE
     return behind
 
 
 @kernel
-def merge_newest(requests, newest):
+def merge_newest(requests, links, newest):
     """Merge the two newest runs that wait; returns the head of what they become."""
-    older = requests[newest]["previous"]
-    before_them = requests[older]["previous"]
-    head = merge(requests, older, newest)
-    requests[head]["previous"] = before_them
+    older = links[newest]["previous"]
+    before_them = links[older]["previous"]
+    head = merge(requests, links, older, newest)
+    links[head]["previous"] = before_them
     return head
 
 
 @kernel
-def merge(requests, a, b):
+def merge(requests, links, a, b):
     """Merge two sorted lists that are not empty; returns the head."""
     if queue.before(requests, b, a):
-        head, b = b, requests[b]["next"]
+        head, b = b, links[b]["next"]
     else:
-        head, a = a, requests[a]["next"]
+        head, a = a, links[a]["next"]
     tail = head
     while a != NONE and b != NONE:
         if queue.before(requests, b, a):
-            requests[tail]["next"] = b
-            tail, b = b, requests[b]["next"]
+            links[tail]["next"] = b
+            tail, b = b, links[b]["next"]
         else:
-            requests[tail]["next"] = a
-            tail, a = a, requests[a]["next"]
-    requests[tail]["next"] = b if a == NONE else a
+            links[tail]["next"] = a
+            tail, a = a, links[a]["next"]
+    links[tail]["next"] = b if a == NONE else a
     return head

@@ -47,7 +47,7 @@ def count_waiting(instance, request, sign):
 
 
 @kernel
-def enqueue(requests, engine, instance, r, at_front):
+def enqueue(requests, links, engine, instance, r, at_front):
     """A request starts to wait: at the back on arrival, at the front when preempted.
 
     Under the priority policy, order is (priority, arrival), whatever the reason.
@@ -66,25 +66,25 @@ def enqueue(requests, engine, instance, r, at_front):
         request["rank"] = instance["back_rank"]
     request["phase"] = WAITING
     count_waiting(instance, request, 1)
-    queue.insert(requests, instance, r)
+    queue.insert(requests, links, instance, r)
 
 
 @kernel
-def dequeue(requests, instance, r):
+def dequeue(requests, links, instance, r):
     """A request leaves the waiting queue."""
-    queue.remove(requests, instance, r)
+    queue.remove(requests, links, instance, r)
     count_waiting(instance, requests[r], -1)
 
 
 @kernel
-def to_back(requests, engine, instance, r):
+def to_back(requests, links, engine, instance, r):
     """Put a waiting request where an arrival would stand; swapped ones keep their own order."""
     if engine["by_priority"] or requests[r]["other"] == HOST:
         return
-    queue.remove(requests, instance, r)
+    queue.remove(requests, links, instance, r)
     instance["back_rank"] += 1
     requests[r]["rank"] = instance["back_rank"]
-    queue.insert(requests, instance, r)
+    queue.insert(requests, links, instance, r)
 
 
 @kernel
@@ -117,7 +117,7 @@ def num_eligible(instance):
 
 
 @kernel
-def head(requests, instance):
+def head(requests, links, instance):
     """The next request to admit, or NONE."""
     r = queue.first(instance)
     if r == NONE or instance["num_held"] == 0 or instance["ignores_holds"]:
@@ -125,7 +125,7 @@ def head(requests, instance):
     if instance["num_held"] == instance["num_waiting"]:
         return NONE
     while is_held(requests[r]):
-        r = queue.following(requests, r)
+        r = queue.following(links, r)
     return r
 
 
@@ -164,7 +164,7 @@ def load(state, i, r):
     blocks = blocks_to_resume(engine, request)
     if not can_hold(engine, instance, blocks):
         return False
-    dequeue(state.requests, instance, r)
+    dequeue(state.requests, state.links, instance, r)
     kv.grow(state, i, r, blocks)
     if request["other"] == HOST:
         instance["num_swapped"] -= 1
@@ -215,7 +215,7 @@ def bytes_to_send(state, r):
 def admit(state, i, r):
     """Move a waiting request to the tail of the running ones."""
     instance, request = state.instances[i], state.requests[r]
-    dequeue(state.requests, instance, r)
+    dequeue(state.requests, state.links, instance, r)
     request["phase"] = RUNNING
     request["streamed"] = 0.0
     if request["steering"] != instance["steerings"]:
@@ -308,7 +308,7 @@ def preempt(state, i, r):
     request["preemptions"] += 1
     instance["preemptions"] += 1
     instance["num_preempted"] += 1
-    enqueue(state.requests, state.engines[i], instance, r, True)
+    enqueue(state.requests, state.links, state.engines[i], instance, r, True)
     metric.track(state.requests, state.cluster[0], state.dry, r)
     log.batched(state, r, 0, 0)
     return returned

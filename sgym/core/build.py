@@ -13,6 +13,7 @@ from sgym.core.layout import (
     EVENT,
     INSTANCE,
     ITERATION,
+    LINK,
     MOVE,
     NEVER,
     NONE,
@@ -99,6 +100,7 @@ def blank_state(
     blocks, buckets, tables = _prefix_cache(engines)
     return State(
         requests=np.zeros(0, REQUEST),
+        links=np.zeros(0, LINK),
         engines=engines,
         instances=instances,
         cluster=cluster,
@@ -138,7 +140,8 @@ def begun(
     if last is None or len(last.dry) <= count:
         own = {name: np.empty_like(getattr(blank, name)) for name in CHANGING}
         length = 1 + count if last is None else with_slack(count)
-        state = blank.replaced(dry=np.empty(length, EVENT), **own, **served)
+        own |= {"dry": np.empty(length, EVENT), "links": np.empty(length, LINK)}
+        state = blank.replaced(**own, **served)
     else:
         state = last.replaced(**served)
     renew(state, blank)

@@ -155,7 +155,7 @@ def route(state, i):
         state.requests[r]["phase"] = REFUSED
         cluster["num_unfinished"] -= 1
         return
-    batch.enqueue(state.requests, state.engines[i], state.instances[i], r, False)
+    batch.enqueue(state.requests, state.links, state.engines[i], state.instances[i], r, False)
     events.ask(state, i)
 
 

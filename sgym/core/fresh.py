@@ -13,6 +13,7 @@ def renew(state, blank) -> None:
     overwrite(state.instances, blank.instances)
     overwrite(state.blocks, blank.blocks)
     overwrite(state.buckets, blank.buckets)
+    clear(state.links)
     clear(state.running)
     clear(state.events)
     clear(state.dry)

@@ -54,7 +54,7 @@ def go_to(state, r, j):
     request["steering"] = NONE  # scores belong to an instance
     request["running_score"] = 0.0
     request["held"] = 0
-    batch.enqueue(state.requests, state.engines[j], state.instances[j], r, False)
+    batch.enqueue(state.requests, state.links, state.engines[j], state.instances[j], r, False)
     events.ask(state, j)
 
 
@@ -118,7 +118,7 @@ def resolve_stall(state, i):
         return
     r = queue.first(instance)
     while r != NONE and state.requests[r]["other"] < 0:
-        r = queue.following(state.requests, r)
+        r = queue.following(state.links, r)
     if r != NONE:
         batch.count_waiting(instance, state.requests[r], -1)
         drop_kv(state, r)

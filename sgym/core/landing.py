@@ -45,7 +45,7 @@ def land_member(state, i, member):
         metric.track(state.requests, cluster, state.dry, r)
         if request["generated"] >= request["output"]:
             ahead.end_deferral(instance, request)
-            batch.dequeue(state.requests, instance, r)
+            batch.dequeue(state.requests, state.links, instance, r)
             finish(state, i, r)
         return
     request["placeholders"] -= 1

@@ -147,20 +147,20 @@ READER = np.dtype(
 )
 
 # What a simulation reads and writes all the time stands first, in cache lines (`_jit.LINE`) of
-# fields that are used together: a walk along the queue needs the first one, an agent that sees a
-# waiting request the second one too, and what happens to a running one all three.
+# fields that are used together: who looks for a waiting request needs the first one, an agent that
+# sees it the second one too, and what happens to a running one all three.
 REQUEST = np.dtype(
     [
-        # --- its place in the queue, and how long its reader will wait ---
+        # --- its place in the queue, its work, and how long its reader will wait ---
         ("phase", np.int32),  # Phase
         ("held", np.int32),  # 1: preempted by a policy, not admitted before the next Steering;
         # 2: preempted by the engine in this pass, which may not admit it (vllm_v0)
-        ("next", np.int32),  # request; list of waiting requests
-        ("previous", np.int32),  # request
         ("steering", np.int32),  # number of the Steering that gave it its scores
         ("instance", np.int32),
         ("other", np.int32),  # WAITING: where its KV lies; RUNNING: where it is copied to; or HOST
         ("prompt", np.int32),  # tokens
+        ("generated", np.int32),  # tokens delivered so far
+        ("computed", np.int32),  # tokens whose KV is in memory
         ("rank", np.int64),  # order among equal scores
         ("waiting_score", np.float64),  # Steering
         ("due", np.float64),  # seconds; when the next token is due
@@ -171,15 +171,13 @@ REQUEST = np.dtype(
         ("token_time", np.float64),  # seconds per token: V of the metric
         ("weight", np.float64),  # value of a token
         ("alpha", np.float64),  # tokens lost per second of lateness, times weight
-        ("generated", np.int32),  # tokens delivered so far
-        ("computed", np.int32),  # tokens whose KV is in memory
         ("blocks", np.int32),  # KV blocks held on its instance
         ("preemptions", np.int32),
         ("priority", np.int32),
         ("predicted", np.float32),  # tokens; NaN = no prediction
-        # --- what happens to it in an iteration ---
         ("prefilling", np.int32),  # 1: running, and some known token is not yet scheduled
         ("output", np.int32),  # tokens
+        # --- what happens to it in an iteration ---
         ("scheduled", np.int32),  # tokens in the iteration under way (async: in the newest one)
         ("placeholders", np.int32),  # async scheduling: tokens under way, not known yet
         ("dry", np.int32),  # 0: not overdue, 1: penalty grows, 2: penalty at its cap
@@ -191,8 +189,8 @@ REQUEST = np.dtype(
         ("last_token", np.float64),  # seconds; delivery of the newest token
         ("late_sum", np.float64),  # seconds; sum over tokens of the worst lateness so far
         ("longest_gap", np.float64),  # seconds; longest time between two tokens
-        # --- its life ---
         ("streamed", np.float64),  # seconds of its prefill in which KV could be sent layer by layer
+        # --- its life ---
         ("first_delay", np.float64),  # seconds: D0 of the metric
         ("first_scheduled", np.float64),  # seconds; NaN before
         ("first_token", np.float64),  # seconds; NaN before
@@ -217,9 +215,18 @@ REQUEST = np.dtype(
         ("table", np.int32),  # its last block on its instance: entry of `tables`
         ("other_table", np.int32),  # same in the other place
         ("registered", np.int32),  # its leading blocks that others can find
-        ("unused", np.int32, (4,)),  # up to whole cache lines
+        ("unused", np.int32, (6,)),  # up to whole cache lines
     ],
     align=True,
+)
+
+# Whom a waiting request stands between. It lies apart from REQUEST: a cache line has the links of
+# eight requests, so that a walk along a queue does not wait for the memory of each in turn.
+LINK = np.dtype(
+    [
+        ("next", np.int32),  # request, NONE = the last of its queue
+        ("previous", np.int32),  # request, NONE = the first
+    ]
 )
 
 # Limits of one engine; constant during an episode. One row per instance.
@@ -525,6 +532,7 @@ class Arrays(NamedTuple):
     """The arrays of a State."""
 
     requests: np.ndarray  # REQUEST (num_requests,), sorted by arrival
+    links: np.ndarray  # LINK (at least num_requests,): the waiting queues
     engines: np.ndarray  # ENGINE (num_instances,)
     instances: np.ndarray  # INSTANCE (num_instances,)
     cluster: np.ndarray  # CLUSTER (1,)
@@ -552,6 +560,7 @@ by_reference(
     State,
     {
         "requests": (REQUEST, 1),
+        "links": (LINK, 1),
         "engines": (ENGINE, 1),
         "instances": (INSTANCE, 1),
         "cluster": (CLUSTER, 1),

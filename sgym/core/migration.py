@@ -77,7 +77,7 @@ def migrate(state, r, j):
 def requeue(state, r, j):
     """A waiting request joins the back of another queue; KV on the host of the old one is lost."""
     request = state.requests[r]
-    batch.dequeue(state.requests, state.instances[request["instance"]], r)
+    batch.dequeue(state.requests, state.links, state.instances[request["instance"]], r)
     if request["other"] == HOST:
         handoff.drop_kv(state, r)
     request["waiting_score"] = 0.0

@@ -20,7 +20,7 @@ def form(state, i):
     if batch.holds_prefill(requests, instance, running):
         return
     while batch.has_seat(instance) and not (limited and budget <= 0):
-        r = batch.head(requests, instance)
+        r = batch.head(requests, state.links, instance)
         if r == NONE:
             break
         request = requests[r]

@@ -63,20 +63,20 @@ def rotate_up(requests, instance, node) -> None:
 
 
 @kernel
-def link(requests, instance, ahead, behind) -> None:
+def link(links, instance, ahead, behind) -> None:
     """Let one request follow another in the list; NONE stands for its ends."""
     if ahead == NONE:
         instance["first_waiting"] = behind
     else:
-        requests[ahead]["next"] = behind
+        links[ahead]["next"] = behind
     if behind == NONE:
         instance["last_waiting"] = ahead
     else:
-        requests[behind]["previous"] = ahead
+        links[behind]["previous"] = ahead
 
 
 @kernel
-def plant(requests, instance) -> None:
+def plant(requests, links, instance) -> None:
     """Make the tree of the list; in it each request joins at the right end, O(n) in all."""
     instance["waiting_root"] = NONE
     node, end = first(instance), NONE
@@ -94,46 +94,46 @@ def plant(requests, instance) -> None:
             instance["waiting_root"] = node
         else:
             requests[above]["right"] = node
-        node, end = requests[node]["next"], node
+        node, end = links[node]["next"], node
 
 
 @kernel
-def insert(requests, instance, node) -> None:
+def insert(requests, links, instance, node) -> None:
     """Put a request into the order given by its score and rank."""
     if instance["waiting_root"] == NONE:
-        if insert_near_end(requests, instance, node):
+        if insert_near_end(requests, links, instance, node):
             return
-        plant(requests, instance)
-    insert_below(requests, instance, node)
+        plant(requests, links, instance)
+    insert_below(requests, links, instance, node)
 
 
 @kernel
-def insert_near_end(requests, instance, node) -> bool:
+def insert_near_end(requests, links, instance, node) -> bool:
     """Put a request into the list, if it belongs near its head or tail; else False."""
     ahead, behind = last(instance), first(instance)
     if ahead == NONE:
-        put_between(requests, instance, NONE, node, NONE)
+        put_between(links, instance, NONE, node, NONE)
         return True
     for _ in range(NEAR):
         if before(requests, ahead, node):
-            put_between(requests, instance, ahead, node, following(requests, ahead))
+            put_between(links, instance, ahead, node, following(links, ahead))
             return True
         if before(requests, node, behind):
-            put_between(requests, instance, preceding(requests, behind), node, behind)
+            put_between(links, instance, preceding(links, behind), node, behind)
             return True
-        ahead, behind = preceding(requests, ahead), following(requests, behind)
+        ahead, behind = preceding(links, ahead), following(links, behind)
     return False
 
 
 @kernel
-def put_between(requests, instance, ahead, node, behind) -> None:
+def put_between(links, instance, ahead, node, behind) -> None:
     """Let a request follow one and be followed by another; NONE stands for the ends."""
-    link(requests, instance, ahead, node)
-    link(requests, instance, node, behind)
+    link(links, instance, ahead, node)
+    link(links, instance, node, behind)
 
 
 @kernel
-def insert_below(requests, instance, node) -> None:
+def insert_below(requests, links, instance, node) -> None:
     """Find the place of a request through the tree."""
     requests[node]["left"] = NONE
     requests[node]["right"] = NONE
@@ -152,7 +152,7 @@ def insert_below(requests, instance, node) -> None:
                 requests[here]["right"] = node
                 break
         here = below
-    put_between(requests, instance, ahead, node, behind)
+    put_between(links, instance, ahead, node, behind)
     requests[node]["parent"] = here
     priority = hashed(node)
     while requests[node]["parent"] != NONE and hashed(requests[node]["parent"]) < priority:
@@ -160,9 +160,9 @@ def insert_below(requests, instance, node) -> None:
 
 
 @kernel
-def remove(requests, instance, node) -> None:
+def remove(requests, links, instance, node) -> None:
     """Take a request out."""
-    link(requests, instance, requests[node]["previous"], requests[node]["next"])
+    link(links, instance, links[node]["previous"], links[node]["next"])
     if instance["waiting_root"] == NONE:
         return
     while True:
@@ -188,12 +188,12 @@ def last(instance) -> int:
 
 
 @kernel
-def following(requests, node) -> int:
+def following(links, node) -> int:
     """The request behind this one, or NONE."""
-    return requests[node]["next"]
+    return links[node]["next"]
 
 
 @kernel
-def preceding(requests, node) -> int:
+def preceding(links, node) -> int:
     """The request ahead of this one, or NONE."""
-    return requests[node]["previous"]
+    return links[node]["previous"]

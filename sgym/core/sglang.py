@@ -132,7 +132,7 @@ def put_off(state, i, k):
     instance = state.instances[i]
     r = batch.take_out(instance, state.running[i], k)
     batch.preempt(state, i, r)
-    batch.to_back(state.requests, state.engines[i], instance, r)
+    batch.to_back(state.requests, state.links, state.engines[i], instance, r)
 
 
 @kernel

@@ -116,7 +116,7 @@ def admit_waiting(state, i, pending, rules):
     room, left, cap = rules
     size = engine["block_size"]
     while left > 0:
-        r = batch.head(state.requests, instance)
+        r = batch.head(state.requests, state.links, instance)
         if r == NONE:
             break
         if not batch.has_seat(instance):

@@ -37,10 +37,10 @@ def steer(state, i, steered):
             migration.migrate(state, entry["request"], entry["migrate_to"])
     for k in range(steered.size):  # held ones go to the end of the queue, from the first one on
         if steered[k]["waiting_score"] <= 0.0 and is_here(requests, steered[k], i):
-            score(requests, instance, steered[k])
+            score(requests, state.links, instance, steered[k])
     for k in range(steered.size - 1, -1, -1):  # and promoted ones to its head, from the last one on
         if steered[k]["waiting_score"] > 0.0 and is_here(requests, steered[k], i):
-            score(requests, instance, steered[k])
+            score(requests, state.links, instance, steered[k])
     sort_running(requests, instance, running)
 
 
@@ -53,7 +53,7 @@ def is_here(requests, entry, i):
 @kernel
 def forget(state, i):
     """End what the last Steering said of single requests; the order that it led to persists."""
-    settle(state.requests, state.engines[i], state.instances[i])
+    settle(state.requests, state.links, state.engines[i], state.instances[i])
     forget_running(state.requests, state.instances[i], state.running[i])
 
 
@@ -113,14 +113,14 @@ def score_waiting(engine, instance, request, rank, waiting_score, running_score)
 @kernel
 def put_in_order(state, i):
     """Act on the scores that all requests of an instance have been given."""
-    arrange.arrange(state.requests, state.instances[i])
+    arrange.arrange(state.requests, state.links, state.instances[i])
     sort_running(state.requests, state.instances[i], state.running[i])
 
 
 @kernel
 def reject(state, i, r):
     """Refuse a waiting request; it stays in the denominator and its reader keeps waiting."""
-    batch.dequeue(state.requests, state.instances[i], r)
+    batch.dequeue(state.requests, state.links, state.instances[i], r)
     ahead.end_deferral(state.instances[i], state.requests[r])
     handoff.drop_kv(state, r)
     state.requests[r]["phase"] = REJECTED
@@ -130,7 +130,7 @@ def reject(state, i, r):
 
 
 @kernel
-def score(requests, instance, entry):
+def score(requests, links, instance, entry):
     """Give one request its scores; one for the other queue holds when it comes there."""
     r = entry["request"]
     request = requests[r]
@@ -140,21 +140,21 @@ def score(requests, instance, entry):
         request["steering"] = instance["steerings"]
         request["running_score"] = entry["running_score"]
         if entry["waiting_score"] != request["waiting_score"]:
-            rescore(requests, instance, r, entry["waiting_score"])
+            rescore(requests, links, instance, r, entry["waiting_score"])
 
 
 @kernel
-def rescore(requests, instance, r, waiting_score):
+def rescore(requests, links, instance, r, waiting_score):
     """Move a waiting request to the place of another score."""
-    queue.remove(requests, instance, r)
+    queue.remove(requests, links, instance, r)
     batch.count_scored(instance, requests[r], -1)
     requests[r]["waiting_score"] = waiting_score
     batch.count_scored(instance, requests[r], 1)
-    queue.insert(requests, instance, r)
+    queue.insert(requests, links, instance, r)
 
 
 @kernel
-def settle(requests, engine, instance):
+def settle(requests, links, engine, instance):
     """Make the present order of the waiting queue its order at equal scores; end all holds.
 
     Requests ahead of the unscored ones get ranks before theirs, those behind get ranks after, which
@@ -170,16 +170,16 @@ def settle(requests, engine, instance):
     while r != NONE and requests[r]["waiting_score"] > 0.0:
         unscore(engine, instance, requests[r], rank)
         rank += 1
-        r = queue.following(requests, r)
+        r = queue.following(links, r)
     rank = instance["back_rank"]
     r = queue.last(instance)
     while r != NONE and requests[r]["waiting_score"] < 0.0:
         unscore(engine, instance, requests[r], rank)
         rank -= 1
-        r = queue.preceding(requests, r)
-    release(requests, instance)
+        r = queue.preceding(links, r)
+    release(requests, links, instance)
     if engine["by_priority"] == 1 or instance["num_swapped"] > 0:  # some ranks have not changed
-        arrange.arrange(requests, instance)
+        arrange.arrange(requests, links, instance)
 
 
 @kernel
@@ -199,14 +199,14 @@ def set_rank(engine, request, rank):
 
 
 @kernel
-def release(requests, instance):
+def release(requests, links, instance):
     """End the holds of requests that a Steering preempted."""
     r = queue.first(instance)
     while instance["num_held"] > 0 and r != NONE:
         request = requests[r]
         if request["held"]:
             batch.let_go(instance, request)
-        r = queue.following(requests, r)
+        r = queue.following(links, r)
 
 
 @kernel

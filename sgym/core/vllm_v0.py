@@ -18,7 +18,7 @@ def form(state, i):
         form_chunked(state, i)
     else:
         form_whole(state, i)
-    release_victims(state.requests, state.instances[i])
+    release_victims(state.requests, state.links, state.instances[i])
 
 
 @kernel
@@ -27,7 +27,7 @@ def form_whole(state, i):
     engine, instance = state.engines[i], state.instances[i]
     budget = min(instance["token_budget"], engine["max_num_batched_tokens"])
     holds = batch.holds_prefill(state.requests, instance, state.running[i])
-    if not holds and next_swapped(state.requests, instance) == NONE:
+    if not holds and next_swapped(state.requests, state.links, instance) == NONE:
         admit_whole(state, i, budget)
     if instance["num_prefills"] == 0:
         budget = decode(state, i, budget)
@@ -40,7 +40,7 @@ def admit_whole(state, i, budget):
     """Admit whole prompts in order while tokens, sequences and blocks last."""
     requests, engine, instance = state.requests, state.engines[i], state.instances[i]
     while budget > 0 and batch.has_seat(instance):
-        r = batch.head(requests, instance)
+        r = batch.head(requests, state.links, instance)
         if r == NONE:
             break
         request = requests[r]
@@ -79,7 +79,7 @@ def decode(state, i, budget):
 
 
 @kernel
-def next_swapped(requests, instance):
+def next_swapped(requests, links, instance):
     """The first swapped request that no policy holds, or NONE: V0 has a queue for them alone.
 
     While there is one no prompt is admitted, so a prompt with a better score must not be in its
@@ -93,7 +93,7 @@ def next_swapped(requests, instance):
         held = request["held"] == 1 or request["waiting_score"] == -math.inf
         if request["other"] == HOST and (instance["ignores_holds"] or not held):
             return r
-        r = queue.following(requests, r)
+        r = queue.following(links, r)
     return NONE
 
 
@@ -106,7 +106,7 @@ def swap_in(state, i, rules):
     instance = state.instances[i]
     budget, cap = rules
     while budget > 0 and batch.has_seat(instance):
-        r = next_swapped(state.requests, instance)
+        r = next_swapped(state.requests, state.links, instance)
         if r == NONE:
             break
         tokens = batch.resume(state, i, r, budget, cap)
@@ -181,7 +181,7 @@ def form_chunked(state, i):
         return
     if instance["num_preempted"] == 0:
         budget = swap_in(state, i, (budget, cap))
-    if next_swapped(requests, instance) == NONE:
+    if next_swapped(requests, state.links, instance) == NONE:
         admit_chunks(state, i, (budget, cap))
     instance["prefill_backlog"] = 1 if batch.num_eligible(instance) > 0 else 0
 
@@ -196,7 +196,7 @@ def move_forward(running, k, place):
 
 
 @kernel
-def release_victims(requests, instance):
+def release_victims(requests, links, instance):
     """The requests that this pass has preempted may be admitted from the next one on."""
     if instance["num_preempted"] == 0:
         return
@@ -204,7 +204,7 @@ def release_victims(requests, instance):
     while r != NONE:
         if requests[r]["held"] == 2:
             batch.let_go(instance, requests[r])
-        r = queue.following(requests, r)
+        r = queue.following(links, r)
 
 
 @kernel
@@ -213,7 +213,7 @@ def admit_chunks(state, i, rules):
     requests, engine, instance = state.requests, state.engines[i], state.instances[i]
     budget, cap = rules
     while budget > 0 and batch.has_seat(instance):
-        r = batch.head(requests, instance)
+        r = batch.head(requests, state.links, instance)
         if r == NONE:
             break
         request = requests[r]

@@ -99,7 +99,7 @@ def admit_waiting(state, i, rules):
     budget, threshold, defer = rules
     size, caches = engine["block_size"], engine["prefix_caching"]
     while budget > 0 and batch.has_seat(instance):
-        r = batch.head(requests, instance)
+        r = batch.head(requests, state.links, instance)
         if instance["busy"]:
             r = ahead.pass_over_stale(state, i, r)
         if r == NONE:

@@ -113,7 +113,7 @@ def order_all(state, ordering, aging, i):
         running = running_order(ordering, request)
         steer.score_waiting(engine, instance, request, rank, waiting, running)
         rank += 1
-        r = queue.following(requests, r)
+        r = queue.following(state.links, r)
     steer.put_in_order(state, i)
 
 
@@ -146,7 +146,9 @@ def order_newcomers(state, ordering, aging, i):
     while r != NONE and requests[r]["waiting_score"] == 0.0:
         requests[r]["steering"] = instance["steerings"]
         requests[r]["running_score"] = running_order(ordering, requests[r])
-        steer.rescore(requests, instance, r, waiting_order(ordering, requests[r], aging))
+        steer.rescore(
+            requests, state.links, instance, r, waiting_order(ordering, requests[r], aging)
+        )
         r = queue.last(instance)
 
 
@@ -173,7 +175,7 @@ def act_index(state, desk, action, i):
         running = running_order(base, requests[r]) + extra
         steer.score_waiting(state.engines[i], instance, requests[r], rank, waiting, running)
         rank += 1
-        r = queue.following(requests, r)
+        r = queue.following(state.links, r)
     steer.put_in_order(state, i)
     return 0
 

@@ -60,11 +60,11 @@ def fill_slots(state, i, slots):
     for place in range(half, end):
         slots[place] = r
         fetch(state.requests, r, WAITS)
-        r = queue.following(state.requests, r)
+        r = queue.following(state.links, r)
     for place in range(half - 1, first - 1, -1):
         slots[place] = r
         fetch(state.requests, r, WAITS)
-        r = queue.following(state.requests, r)
+        r = queue.following(state.links, r)
 
 
 @kernel

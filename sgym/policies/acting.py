@@ -9,7 +9,7 @@ from sgym.core.layout import NONE
 def release(state, i):
     """End the holds of the last decision on instance i."""
     if state.instances[i]["num_held"] > 0:
-        steer.release(state.requests, state.instances[i])
+        steer.release(state.requests, state.links, state.instances[i])
 
 
 @kernel
@@ -37,7 +37,7 @@ def preempt(state, i, k):
 def rescore(state, i, r, score):
     """Give a waiting request another waiting score."""
     if state.requests[r]["waiting_score"] != score:
-        steer.rescore(state.requests, state.instances[i], r, score)
+        steer.rescore(state.requests, state.links, state.instances[i], r, score)
 
 
 @kernel
@@ -47,7 +47,7 @@ def reorder_waiting(state, i):
     chain = NONE
     r = queue.first(instance)
     while r != NONE:
-        batch.dequeue(requests, instance, r)
+        batch.dequeue(requests, state.links, instance, r)
         requests[r]["parent"] = chain
         chain = r
         r = queue.first(instance)
@@ -56,7 +56,7 @@ def reorder_waiting(state, i):
         requests[chain]["waiting_score"] = requests[chain]["running_score"]
         requests[chain]["running_score"] = 0.0
         batch.count_waiting(instance, requests[chain], 1)
-        queue.insert(requests, instance, chain)
+        queue.insert(requests, state.links, instance, chain)
         chain = following
 
 

@@ -118,7 +118,7 @@ def forget(state, i):
     r = queue.first(state.instances[i])
     while r != NONE:
         state.requests[r]["running_score"] = 0.0
-        r = queue.following(state.requests, r)
+        r = queue.following(state.links, r)
     acting.reorder_waiting(state, i)
     for k in range(state.instances[i]["num_running"]):
         state.requests[state.running[i, k]]["waiting_score"] = 0.0
@@ -142,7 +142,7 @@ def solve(state, policy, memory, i):
             k += 1
             continue
         acting.preempt(state, i, k)
-        batch.to_back(state.requests, state.engines[i], state.instances[i], r)
+        batch.to_back(state.requests, state.links, state.engines[i], state.instances[i], r)
 
 
 @kernel
@@ -163,7 +163,7 @@ def rate_all(state, policy, memory, i, pace):
     r = queue.first(state.instances[i])
     while r != NONE:
         blocks += weight(engine, state.requests[r])
-        r = queue.following(state.requests, r)
+        r = queue.following(state.links, r)
     if blocks <= engine["num_blocks"]:
         return False
     for k in range(state.instances[i]["num_running"]):
@@ -173,7 +173,7 @@ def rate_all(state, policy, memory, i, pace):
     r = queue.first(state.instances[i])
     while r != NONE:  # kept apart first, as scoring moves them
         state.requests[r]["running_score"] = rating(state, policy, i, r, pace)
-        r = queue.following(state.requests, r)
+        r = queue.following(state.links, r)
     acting.reorder_waiting(state, i)
     return True
 
@@ -216,7 +216,7 @@ def fill(state, memory, i):
         total += state.requests[r]["waiting_score"] * size
         memory.requests[r]["picked"] = 1
         if r == w:
-            w = queue.following(state.requests, w)
+            w = queue.following(state.links, w)
     return total, w
 
 
@@ -225,4 +225,4 @@ def hold_from(state, i, r):
     """Hold waiting request r and all behind it."""
     while r != NONE:
         acting.hold(state, i, r)
-        r = queue.following(state.requests, r)
+        r = queue.following(state.links, r)

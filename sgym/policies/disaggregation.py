@@ -44,7 +44,7 @@ def open_gate(state, policy, i):
                 break
             blocks += loads.known_blocks(state.requests[r], engine["block_size"])
         seats += 1
-        r = queue.following(state.requests, r)
+        r = queue.following(state.links, r)
     instance["active_cap"] = max(seats, 1)
 
 

@@ -54,7 +54,7 @@ def queue_time(state, memory, i):
     while r != NONE:
         if state.requests[r]["other"] == NONE:
             seconds += expected_time(state, memory, i, r)
-        r = queue.following(state.requests, r)
+        r = queue.following(state.links, r)
     return seconds
 
 

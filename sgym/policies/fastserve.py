@@ -68,7 +68,7 @@ def promote_starved(state, policy, memory, i):
     now = state.cluster[0]["clock"]
     r = queue.first(state.instances[i])
     while r != NONE:
-        following = queue.following(state.requests, r)
+        following = queue.following(state.links, r)
         if now - memory.requests[r]["served"] >= policy["starvation"]:
             memory.requests[r]["level"] = 0
             to_front(memory, i, r)
@@ -100,7 +100,7 @@ def pick(state, policy, i):
         request = state.requests[r]
         known = request["prompt"] + request["generated"]
         if not is_running:
-            w = queue.following(state.requests, w)
+            w = queue.following(state.links, w)
         is_prompt = not is_running and request["other"] == NONE
         if is_prompt and engine["swap"] and host_is_short:
             acting.hold(state, i, r)
@@ -161,7 +161,7 @@ def hold_swapped(state, i):
     while r != NONE:
         if state.requests[r]["other"] == HOST:
             acting.hold(state, i, r)
-        r = queue.following(state.requests, r)
+        r = queue.following(state.links, r)
 
 
 @kernel
@@ -193,7 +193,7 @@ def hold_others(state, policy, i, rules):
                 room -= blocks
                 come += 1
         looked += 1
-        r = queue.following(state.requests, r)
+        r = queue.following(state.links, r)
     return come
 
 

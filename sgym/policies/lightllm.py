@@ -77,7 +77,7 @@ def num_admissible(state, policy, memory, i):
         if peak >= capacity and present + admitted + instance["num_loading"] > 0:
             break
         admitted += 1
-        r = queue.following(state.requests, r)
+        r = queue.following(state.links, r)
     return admitted
 
 

@@ -117,7 +117,7 @@ def blocks_to_come(state, i):
     r = queue.first(state.instances[i])
     while r != NONE:
         blocks += known_blocks(state.requests[r], size)
-        r = queue.following(state.requests, r)
+        r = queue.following(state.links, r)
     return blocks
 
 

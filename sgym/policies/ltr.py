@@ -49,7 +49,7 @@ def rescue_starved(state, policy, memory, i):
     now = memory.instances[i]["iterations"]
     r = queue.first(state.instances[i])
     while r != NONE:
-        following = queue.following(state.requests, r)
+        following = queue.following(state.links, r)
         if boost(policy, memory.requests[r], now):
             acting.rescore(state, i, r, score(policy, memory.requests[r], state.requests[r]))
         r = following
@@ -117,7 +117,7 @@ def pick(state, i):
             kept += 1
         else:
             newcomers += 1
-            w = queue.following(state.requests, w)
+            w = queue.following(state.links, w)
     return kept, newcomers, needed
 
 

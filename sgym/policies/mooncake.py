@@ -130,7 +130,7 @@ def still_decoding(state, i, since):
         more, context = if_begun_after(state.requests[r], begun)
         count += more
         tokens += context
-        r = queue.following(state.requests, r)
+        r = queue.following(state.links, r)
     return count, tokens
 
 
@@ -167,5 +167,5 @@ def newly_decoding(state, memory, i, times):
         if until - duration < done <= until:
             count += 1
             tokens += int(state.requests[r]["prompt"])
-        r = queue.following(state.requests, r)
+        r = queue.following(state.links, r)
     return count, tokens

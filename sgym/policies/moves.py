@@ -46,5 +46,5 @@ def can_move_any(state, i):
     while r != NONE:
         if may_move(state, i, r):
             return True
-        r = queue.following(state.requests, r)
+        r = queue.following(state.links, r)
     return False

@@ -46,7 +46,7 @@ def before_batch(state, policy, i):
     """Relegate who has become hopeless, order the running ones, and set the token budget."""
     r = queue.first(state.instances[i])
     while r != NONE and state.requests[r]["waiting_score"] > HOPELESS / 2:
-        following = queue.following(state.requests, r)
+        following = queue.following(state.links, r)
         acting.rescore(state, i, r, score(state, policy, i, r, state.requests[r]["computed"]))
         r = following
     for k in range(state.instances[i]["num_running"]):

@@ -163,7 +163,7 @@ def waiting_runs_dry(state, trigger, i, now):
             following = min(following, moment)
         elif moment > trigger["looked"]:
             found = True
-        r = queue.following(requests, r)
+        r = queue.following(state.links, r)
     trigger["next_dry"] = following
     return found
 
@@ -214,7 +214,7 @@ def can_admit(state, instance, i):
         if blocks + engine["watermark_blocks"] <= instance["free_blocks"]:
             return True
         tried += 1
-        r = queue.following(state.requests, r)
+        r = queue.following(state.links, r)
     return False
 
 

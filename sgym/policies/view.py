@@ -210,4 +210,4 @@ def waiting_order(state: State, instance: int) -> Iterator[int]:
     index = int(queue.first(state.instances[instance]))
     while index != NONE:
         yield index
-        index = int(queue.following(state.requests, index))
+        index = int(queue.following(state.links, index))

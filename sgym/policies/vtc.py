@@ -23,7 +23,7 @@ def order_by_counter(state, policy, memory, i):
     r = queue.first(instance)
     while r != NONE:
         clients[requests[r]["tenant"]]["queued"] += 1
-        r = queue.following(requests, r)
+        r = queue.following(state.links, r)
     lift_newcomers(clients)
     for client in clients:
         client["tag"] = client["counter"]
@@ -34,7 +34,7 @@ def order_by_counter(state, policy, memory, i):
         request["running_score"] = -client["tag"]
         if memory.requests[r]["charged"] == 0:
             client["tag"] += policy["prompt_weight"] * request["prompt"]
-        r = queue.following(requests, r)
+        r = queue.following(state.links, r)
     acting.reorder_waiting(state, i)
 
 

@@ -102,11 +102,11 @@ def test_unused_slots_of_one_half_are_lent_to_the_other(num_running, num_waiting
 
     state = env._simulator.state
     for r in list(InstanceView(state, 0).waiting):
-        batch.dequeue(state.requests, state.instances[0], r.id)
+        batch.dequeue(state.requests, state.links, state.instances[0], r.id)
     state.instances["num_running"] = num_running
     state.running[0, :num_running] = np.arange(20, 20 + num_running)
     for r in range(10, 10 + num_waiting):
-        batch.enqueue(state.requests, state.engines[0], state.instances[0], r, False)
+        batch.enqueue(state.requests, state.links, state.engines[0], state.instances[0], r, False)
     slots = np.zeros(4, np.int32)
     shown.fill_slots(state, 0, slots)
     names = {-1: "-"}
