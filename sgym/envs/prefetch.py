@@ -67,5 +67,6 @@ def fetch_requests(state, desk):
     for place in range(first, last):
         if desk.slots[place] != NONE:
             fetch(state.requests, desk.slots[place], WAITS)
+            fetch(state.links, desk.slots[place], 1)
     fetch(state.requests, cluster["next_arrival"], RUNS)
     fetch(cluster["gaps"], cluster["last_bin"], 1)
