@@ -92,28 +92,29 @@ def track_running(requests, cluster, dry, running, instance):
 
 @kernel
 def deliver(cluster, request, now):
-    """One token reaches the reader: lateness, benefit and gaps follow."""
+    """One token reaches the reader: lateness and benefit follow."""
     if request["generated"] == 0 and cluster["from_first_token"]:
         request["due"] = now
-    late, settled = now - request["due"], cluster["settled"]
+    late, before = now - request["due"], request["lateness"]
+    request["late_sum"] += max(before, late, 0.0)
+    cluster["earned"] += request["weight"]
+    if late <= before and not cluster["scale_by_tokens"]:  # no more penalty, and nobody was dry
+        request["generated"] += 1
+        request["due"] += request["token_time"]
+        return
     if cluster["track"]:
         if request["dry"] == 1:
             accrue(cluster, request, -1)
         elif request["dry"] == 2:
-            settled -= slope(cluster, request) * cluster["penalty_cap"]
+            cluster["settled"] -= slope(cluster, request) * cluster["penalty_cap"]
         else:
-            settled -= slope(cluster, request) * penalty(cluster, request["lateness"])
+            cluster["settled"] -= slope(cluster, request) * penalty(cluster, before)
         request["dry"] = 0
     request["generated"] += 1
-    if late > request["lateness"]:
-        request["lateness"] = late
-    if request["lateness"] > 0.0:
-        request["late_sum"] += request["lateness"]
     request["due"] += request["token_time"]
+    request["lateness"] = max(before, late)
     if cluster["track"]:
-        settled += slope(cluster, request) * penalty(cluster, request["lateness"])
-        cluster["settled"] = settled
-    cluster["earned"] += request["weight"]
+        cluster["settled"] += slope(cluster, request) * penalty(cluster, request["lateness"])
 
 
 @kernel
