@@ -151,7 +151,7 @@ def update_dry(requests, instances, cluster, dry, now):
                 again = dry_time(request)
                 instance = instances[request["instance"]]
                 end = instance["start"] + instance["duration"]
-                if request["phase"] == RUNNING and instance["busy"] and end <= again:
+                if request["phase"] == RUNNING and end <= again:
                     again = NEVER  # `track_running` sees to it at the next iteration
             elif request["dry"] == 1 and capped:
                 again = request["due"] + cluster["penalty_cap"]
