@@ -110,6 +110,14 @@ def test_a_state_with_some_arrays_replaced_is_described_as_if_made_anew():
         state.replaced(request=grown)
 
 
+def test_a_view_with_gaps_is_no_part_of_a_state():
+    state = sgym.Simulator("tiny", seed=0).state
+    with pytest.raises(ValueError, match=r"strides.*without gaps"):
+        state.replaced(requests=state.requests[::2])
+    with pytest.raises(ValueError, match="without gaps"):
+        state._replace(running=np.asfortranarray(np.ones((2, 3), np.int32)))
+
+
 def test_an_edit_where_no_kernel_is_compiles_nothing_again():
     package = Path(sgym.__file__).parent
     for source in package.rglob("*.py"):

@@ -93,9 +93,18 @@ def _address(array: np.ndarray) -> int:
 
 
 def _described(part: Any) -> list[int]:
-    """An address, and the shape of an array; the rest of what numba wants to know never changes."""
+    """An address, and the shape of an array; the rest of what numba wants to know never changes.
+
+    Raises:
+        ValueError: the array is a view with gaps, or not in C order, which a table cannot say.
+    """
     if isinstance(part, References):
         return [part.address]
+    if not part.flags.c_contiguous:
+        raise ValueError(
+            f"a kernel cannot read a {part.dtype} view of shape {part.shape} and strides "
+            f"{part.strides}: pass one without gaps, such as a copy"
+        )
     return [_address(part), *part.shape]
 
 
