@@ -165,6 +165,7 @@ def cluster_record(scenario: Scenario, track: bool) -> np.ndarray:
     record["penalty_cap"] = slo.penalty_cap
     record["scale_by_tokens"] = slo.scale_by_tokens
     record["from_first_token"] = slo.origin == "first_token"
+    record["clamp"] = slo.clamp
     record["reward_kind"] = int(RewardKind[slo.reward.upper()])
     return record
 

@@ -91,9 +91,11 @@ def steering(answer: dict[str, Any], engine: oracle.Engine) -> Steering:
     return Steering(**(plain | clipped))
 
 
-def step_through(case: ClusterCase) -> tuple[Simulator, list[tuple[float, float]]]:
+def step_through(
+    case: ClusterCase, simulator: type[Stepped] = Stepped
+) -> tuple[Simulator, list[tuple[float, float]]]:
     """Step through the case; also (time, B) when an instance asks and at the end."""
-    sim, policy, count = Stepped(case), case.policy, len(case.machines)
+    sim, policy, count = simulator(case), case.policy, len(case.machines)
     numbers, potentials = {"schedule": 0, "route": 0, "handoff": 0}, []
     decision = sim.decision
     while decision.kind != "done":

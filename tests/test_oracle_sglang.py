@@ -2,12 +2,16 @@
 
 import oracle_sglang
 import pytest
+from cluster_strategies import random_cluster
 from hypothesis import given, settings
 from strategies import Case, RandomPolicy, cases, policies
+from test_oracle_cluster import Stepped, step_through
 from test_oracle_core import compare
 
 import sgym
 from sgym.core import batch, sglang, sglang_prefill
+from sgym.core.layout import WAITING
+from sgym.metrics.gains import gains
 
 
 def test_the_oracle_has_the_same_constants():
@@ -31,6 +35,32 @@ def test_sglang_equals_the_oracle_under_any_steering():
         compare(case, policy)
 
     agree()
+
+
+class Summed(Stepped):
+    """At every decision B is the sum over all requests too."""
+
+    def step(self, *answer, **stops):
+        requests = self.state.requests.copy()
+        if self.decision.kind == "route":  # its reader waits already
+            requests["phase"][self.state.cluster[0]["request"]] = WAITING
+        whole = gains(requests, (self.now, self.now), self.scenario.slo).benefit.sum()
+        assert self.potential == pytest.approx(whole, rel=1e-9, abs=1e-9), self.now
+        return super().step(*answer, **stops)
+
+
+@pytest.mark.parametrize(
+    ("num_requests", "seed", "kind"),
+    [
+        *[(2, 15769, "migrates"), (4, 338203, "migrates"), (3, 168290, "migrates")],
+        *[(4, 438929, "long"), (3, 216734, "long"), (3, 669939, "long")],
+    ],
+)
+def test_readers_run_dry_also_where_kv_on_its_way_leaves_no_block_to_go_on(
+    num_requests, seed, kind
+):
+    case = random_cluster(num_requests, seed, former="sglang", **{kind: True})
+    step_through(case, Summed)
 
 
 def scenario(**engine):

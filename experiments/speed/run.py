@@ -25,7 +25,7 @@ from rich.progress import track
 
 import sgym
 from sgym.core import engine, metric
-from sgym.core.layout import ARRIVAL, EVENT, REQUEST
+from sgym.core.layout import ARRIVAL, EVENT, LINK, REQUEST
 from sgym.metrics import mean_interval
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
@@ -141,7 +141,7 @@ def size_rows(repeats: int, sizes: tuple[int, ...]) -> list[dict]:
             [simulated(size, 5.0, seed) for seed in range(repeats)],
             "us_per_request",
             requests=size,
-            bytes_per_request=REQUEST.itemsize + EVENT.itemsize,
+            bytes_per_request=REQUEST.itemsize + LINK.itemsize + EVENT.itemsize,
         )
         for size in sizes
     ]

@@ -40,8 +40,11 @@ def iterate(state):
     batch.open_pass(instance)
     steer.sort_running(state.requests, instance, running)
     form(state, i)
+    instance["starved"] = 0
     if instance["prefill_tokens"] + instance["decode_seqs"] == 0:
         instance["stalled"] = instance["busy"]
+        if not instance["busy"]:
+            starve(state, instance, running)
         if instance["num_preempted"] > 0 or events.is_empty(instance):
             events.ask(state, i)  # room was made that nobody could use; or it may change its role
         elif instance["num_running"] + instance["num_loading"] == 0:
@@ -76,6 +79,14 @@ def iterate(state):
     cluster["iterations"] += 1
     if engine["async_scheduling"]:
         events.ask(state, i)
+
+
+@kernel
+def starve(state, instance, running):
+    """No iteration starts that `track_running` would look at: keep track of all who run."""
+    instance["starved"] = 1
+    for k in range(instance["num_running"]):
+        metric.track(state.requests, state.cluster[0], state.dry, running[k])
 
 
 @kernel

@@ -269,6 +269,7 @@ INSTANCE = np.dtype(
         ("next_role", np.int32),  # Role once its present work is done, NONE = no change
         ("busy", np.int32),  # iterations under way: 0 or 1, with async scheduling up to 2
         ("stalled", np.int32),  # 1: the batch behind the one under way was empty
+        ("starved", np.int32),  # 1: the last batch was empty, and no other one is under way
         ("asked", np.int32),  # 1 while a SCHEDULE event is in the queue
         ("num_running", np.int32),
         ("num_waiting", np.int32),  # held ones included
@@ -379,6 +380,7 @@ CLUSTER = np.dtype(
         ("penalty_cap", np.float64),  # seconds
         ("scale_by_tokens", np.int32),  # 1: f is multiplied by the tokens delivered
         ("from_first_token", np.int32),  # 1: deadlines count from the first token
+        ("clamp", np.int32),  # 1: no lateness is below 0
         ("reward_kind", np.int32),  # RewardKind
         ("earned", np.float64),  # weighted tokens delivered
         ("settled", np.float64),  # penalty of requests that are not accruing

@@ -98,7 +98,8 @@ def deliver(cluster, request, now):
     late, before = now - request["due"], request["lateness"]
     request["late_sum"] += max(before, late, 0.0)
     cluster["earned"] += request["weight"]
-    if late <= before and not cluster["scale_by_tokens"]:  # no more penalty, and nobody was dry
+    same = request["dry"] == 0 and not cluster["scale_by_tokens"]
+    if late <= before and same:  # the penalty stays as it is
         request["generated"] += 1
         request["due"] += request["token_time"]
         return
@@ -151,7 +152,7 @@ def update_dry(requests, instances, cluster, dry, now):
                 again = dry_time(request)
                 instance = instances[request["instance"]]
                 end = instance["start"] + instance["duration"]
-                if request["phase"] == RUNNING and end <= again:
+                if request["phase"] == RUNNING and end <= again and not instance["starved"]:
                     again = NEVER  # `track_running` sees to it at the next iteration
             elif request["dry"] == 1 and capped:
                 again = request["due"] + cluster["penalty_cap"]

@@ -1,4 +1,4 @@
-"""The waiting requests of an instance: a list through REQUEST's next and previous, under a treap.
+"""The waiting requests of an instance: a list through LINK's next and previous, under a treap.
 
 Ordered by `waiting_score` (highest first), then `rank` (lowest first). The ends of the list and a
 step along it cost O(1). The treap, through left, right and parent, finds where a request belongs

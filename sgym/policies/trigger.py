@@ -149,10 +149,12 @@ def waiting_runs_dry(state, trigger, i, now):
     """Whether a waiting request came near running dry since the last look; finds the next one.
 
     One that came near since a look less than DRY_LEAD ago has not run dry, so it is in the heap of
-    dry times, where few have to be looked at; but running requests are there too.
+    dry times, where few have to be looked at; but running requests are there too. Where lateness
+    may be below 0, a reader is dry before there is anything to wait for.
     """
     cluster, num_waiting = state.cluster[0], state.instances[i]["num_waiting"]
-    has_all = cluster["track"] == 1 and now - trigger["looked"] < 0.9 * DRY_LEAD
+    has_all = cluster["track"] == 1 and cluster["clamp"] == 1
+    has_all = has_all and now - trigger["looked"] < 0.9 * DRY_LEAD
     if has_all and cluster["num_dry"] < 4 * num_waiting:
         return look_in_heap(state, trigger, i, now)
     requests, found, following = state.requests, False, NEVER

@@ -148,13 +148,20 @@ def test_a_waiting_reader_who_is_about_to_run_dry_is_told_of():
     assert triggers["reasons"][0] == trigger.DRY
 
 
-@pytest.mark.parametrize("origin", ["commit", "first_token"])
+@pytest.mark.parametrize(
+    ("look", "slo"),
+    [
+        (trigger.look_in_heap, {}),
+        (trigger.look_in_heap, {"slo__origin": "first_token"}),
+        (trigger.waiting_runs_dry, {"slo__clamp": False}),  # chooses the walk there
+    ],
+)
 @pytest.mark.parametrize("instances", [1, 3])
 def test_the_heap_of_dry_times_tells_of_the_same_readers_as_a_walk_along_the_queue(
-    instances, origin
+    instances, look, slo
 ):
     env = make("slots", decision="iteration", scenario=toy(
-        cluster__instances=instances, workload__rate=20.0, slo__origin=origin))  # fmt: skip
+        cluster__instances=instances, workload__rate=20.0, **slo))  # fmt: skip
     env.action_space.seed(0)
     _, info = env.reset(seed=0)
     told, looks, over = 0, 0, False
@@ -167,7 +174,7 @@ def test_the_heap_of_dry_times_tells_of_the_same_readers_as_a_walk_along_the_que
                 walk, heap = triggers[i].copy(), triggers[i].copy()
                 walk["looked"] = heap["looked"] = looked
                 found = trigger.waiting_runs_dry(unheaped, walk, i, now)
-                assert trigger.look_in_heap(state, heap, i, now) == found
+                assert look(state, heap, i, now) == found
                 assert heap["next_dry"] == walk["next_dry"]
                 told, looks = told + found, looks + 1
         _, _, terminated, truncated, info = env.step(env.action_space.sample(info["action_mask"]))
