@@ -216,7 +216,7 @@ class Simulator:
             pending = False
 
     def advance(self, route: bool = False, handoff: bool = False) -> Decision:
-        """Run to the next decision; a question of an instance has to be answered before, by `step`.
+        """Run to the next decision; one of an instance has to be answered before, by `answer`.
 
         Args:
             route: stop for arrivals, which else the scenario's router places.

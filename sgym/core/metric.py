@@ -98,7 +98,7 @@ def deliver(cluster, request, now):
     late, before = now - request["due"], request["lateness"]
     request["late_sum"] += max(before, late, 0.0)
     cluster["earned"] += request["weight"]
-    same = request["dry"] == 0 and not cluster["scale_by_tokens"]
+    same = request["dry"] == 0 and not cluster["scale_by_tokens"]  # dry: then by a rounding
     if late <= before and same:  # the penalty stays as it is
         request["generated"] += 1
         request["due"] += request["token_time"]

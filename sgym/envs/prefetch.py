@@ -57,7 +57,10 @@ def fetch_heads(state, desk):
 
 @kernel
 def fetch_requests(state, desk):
-    """Ask for the requests that run or are shown, the next arrival, and the newest gap's count."""
+    """Ask for the requests that run or are shown, the latter's links, and what comes next.
+
+    That is the next arrival, and the count of the newest gap.
+    """
     cluster = state.cluster[0]
     i = max(cluster["instance"], 0)
     instance = state.instances[i]

@@ -150,7 +150,7 @@ def waiting_runs_dry(state, trigger, i, now):
 
     One that came near since a look less than DRY_LEAD ago has not run dry, so it is in the heap of
     dry times, where few have to be looked at; but running requests are there too. Where lateness
-    may be below 0, a reader is dry before there is anything to wait for.
+    may be below 0, readers who wait count as dry from the start, and are not in it.
     """
     cluster, num_waiting = state.cluster[0], state.instances[i]["num_waiting"]
     has_all = cluster["track"] == 1 and cluster["clamp"] == 1
